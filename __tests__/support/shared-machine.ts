@@ -1,0 +1,85 @@
+import type {JobEvent} from '../../src/base/events.ts';
+import type {JobResult, Versions} from '../../src/base/result.ts';
+import {type BuildRecord, prepareBuild, runBuild} from '../../src/build/build.ts';
+import {awaitBuildkit, inspect} from '../../src/build/inspect.ts';
+import {localPorts} from '../../src/host/local.ts';
+import {withMachine} from '../../src/job.ts';
+import type {Vm} from '../../src/vm/boot.ts';
+import {planFor} from './machine.ts';
+
+export interface Built extends BuildRecord {
+  readonly log: string;
+  readonly warnings: readonly string[];
+}
+
+/** One booted machine for many builds, for tests of which the boot is no part. */
+export class SharedMachine {
+  readonly vm: Vm;
+  readonly versions: Versions;
+  readonly qemuPid: number;
+  readonly #release: () => Promise<void>;
+
+  private constructor(vm: Vm, versions: Versions, qemuPid: number, release: () => Promise<void>) {
+    this.vm = vm;
+    this.versions = versions;
+    this.qemuPid = qemuPid;
+    this.#release = release;
+  }
+
+  /** @param prepare runs in the machine before BuildKit is asked for. */
+  static async boot(
+    raw: Readonly<Record<string, string>> = {},
+    prepare: (vm: Vm) => Promise<void> = async () => undefined,
+  ): Promise<SharedMachine> {
+    let qemuPid = 0;
+    const emit = (event: JobEvent): void => {
+      if (event.kind === 'resource' && event.resource.kind === 'process') qemuPid = event.resource.pid;
+    };
+    return new Promise((resolve, reject) => {
+      const used = withMachine(
+        planFor(raw),
+        {...localPorts, emit},
+        new AbortController().signal,
+        async vm => {
+          await prepare(vm);
+          await awaitBuildkit(vm.session, vm.died);
+          const versions = await inspect(vm.session, vm.died);
+          await new Promise<void>(done => {
+            const release = async (): Promise<void> => {
+              done();
+              await used;
+            };
+            resolve(new SharedMachine(vm, versions, qemuPid, release));
+          });
+        },
+      );
+      used.catch(reject);
+    });
+  }
+
+  async build(raw: Readonly<Record<string, string>>): Promise<Built> {
+    const record: BuildRecord = {};
+    let log = '';
+    const warnings: string[] = [];
+    const ports = {
+      ...localPorts,
+      emit: (event: JobEvent) => {
+        if (event.kind === 'build-log') log += event.text;
+        if (event.kind === 'warning') warnings.push(event.message);
+      },
+      stage: <T>(_stage: unknown, _title: string, work: () => Promise<T>) => work(),
+    };
+    const prepared = await prepareBuild(ports, planFor(raw).build, undefined);
+    await runBuild(ports, this.vm.session, this.versions, prepared, record, this.vm.died);
+    return {...record, log, warnings};
+  }
+
+  stop(): Promise<void> {
+    return this.#release();
+  }
+}
+
+export function failureOf(built: Built): Extract<JobResult['outcome'], {kind: 'build-failed'}> {
+  if (built.outcome?.kind === 'build-failed') return built.outcome;
+  throw new Error(`not a failed build: ${JSON.stringify(built.outcome)}\n${built.log}`);
+}

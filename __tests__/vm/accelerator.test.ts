@@ -1,0 +1,70 @@
+import {describe, expect, test} from '@jest/globals';
+import {UserError} from '../../src/base/errors.ts';
+import type {KvmState} from '../../src/base/ports.ts';
+import {type AcceleratorChoice, chooseAccelerator, decideAccelerator} from '../../src/vm/accelerator.ts';
+
+const usable: KvmState = {kind: 'usable'};
+const absent: KvmState = {kind: 'absent'};
+const denied: KvmState = {kind: 'denied', reason: 'user ci: EACCES'};
+
+describe('decideAccelerator', () => {
+  test.each<[AcceleratorChoice, KvmState, string, RegExp | undefined]>([
+    ['auto', usable, 'kvm', undefined],
+    ['kvm', usable, 'kvm', undefined],
+    ['tcg', usable, 'tcg', undefined],
+    ['tcg', absent, 'tcg', undefined],
+    ['auto', absent, 'tcg', /no \/dev\/kvm/],
+    ['auto', denied, 'tcg', /cannot be opened \(user ci: EACCES\)/],
+  ])('%s with %j: %s', (choice, state, accelerator, reason) => {
+    const decision = decideAccelerator(choice, state);
+    expect(decision.accelerator).toBe(accelerator);
+    if (reason) expect(decision.reason).toMatch(reason);
+    else expect(decision.reason).toBeUndefined();
+  });
+
+  test.each([
+    [absent, /--device \/dev\/kvm/],
+    [denied, /sudo chmod 0666 \/dev\/kvm/],
+  ])('kvm that was demanded and cannot be had is an error with the way out: %j', (state, hint) => {
+    const error = (() => {
+      try {
+        decideAccelerator('kvm', state);
+      } catch (caught) {
+        return caught;
+      }
+    })();
+    expect(error).toBeInstanceOf(UserError);
+    expect((error as UserError).hint).toMatch(hint);
+    expect((error as UserError).hint).toMatch(/accelerator: auto/);
+  });
+});
+
+describe('chooseAccelerator', () => {
+  const kvm = (first: KvmState, repaired: KvmState) => {
+    const calls: string[] = [];
+    const answer = (call: string, state: KvmState) => async () => {
+      calls.push(call);
+      return state;
+    };
+    return {calls, probe: answer('probe', first), repair: answer('repair', repaired)};
+  };
+
+  test('a device that is denied is repaired', async () => {
+    const device = kvm(denied, usable);
+    expect(await chooseAccelerator('auto', device)).toEqual({accelerator: 'kvm'});
+    expect(device.calls).toEqual(['probe', 'repair']);
+  });
+
+  test('a repair that fails leaves TCG with the reason', async () => {
+    expect(await chooseAccelerator('auto', kvm(denied, denied))).toMatchObject({
+      accelerator: 'tcg',
+      advice: expect.stringMatching(/sudo/),
+    });
+  });
+
+  test('tcg does not even look', async () => {
+    const device = kvm(usable, usable);
+    await chooseAccelerator('tcg', device);
+    expect(device.calls).toEqual([]);
+  });
+});

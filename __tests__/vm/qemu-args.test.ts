@@ -1,0 +1,78 @@
+import {describe, expect, test} from '@jest/globals';
+import {
+  escapeComma,
+  forwardedPort,
+  type MachineSpec,
+  parseQemuVersion,
+  qemuArgs,
+  qemuCommand,
+} from '../../src/vm/qemu-args.ts';
+
+const spec: MachineSpec = {
+  accelerator: 'tcg',
+  cpus: 2,
+  memoryMib: 2048,
+  diskPath: '/a/vm.qcow2',
+  runDir: '/tmp/bka-1',
+};
+
+/** The value behind an option. */
+function after(args: readonly string[], option: string): string | undefined {
+  return args[args.indexOf(option) + 1];
+}
+
+describe('qemuArgs', () => {
+  test.each([
+    ['-machine', {}, 'pc,accel=tcg'],
+    ['-machine', {accelerator: 'kvm'}, 'pc,accel=kvm'],
+    ['-smp', {cpus: 4}, '4'],
+    ['-m', {memoryMib: 512}, '512M'],
+    ['-drive', {}, 'file=/a/vm.qcow2,if=ide,index=0,media=disk,format=qcow2,snapshot=on'],
+    ['-drive', {diskPath: '/a,b/x'}, 'file=/a,,b/x,if=ide,index=0,media=disk,format=qcow2,snapshot=on'],
+    ['-nic', {}, 'user,id=net0,model=virtio,hostfwd=tcp:127.0.0.1:0-:22'],
+    ['-qmp', {}, 'unix:/tmp/bka-1/qmp.sock,server=on,wait=off'],
+    ['-serial', {}, 'chardev:console'],
+  ])('%s %j', (option, change, value) => {
+    expect(after(qemuArgs({...spec, ...(change as Partial<MachineSpec>)}), option)).toBe(value);
+  });
+
+  test('the CPU stays the one of the published line', () => expect(qemuArgs(spec)).not.toContain('-cpu'));
+
+  test("the overlay of snapshot=on lies in the machine's own folder, and a loader stands in front", () => {
+    const qemu = {
+      file: '/r/ld.so',
+      prefixArgs: ['--library-path', '/r/lib', '/r/qemu'],
+      env: {A: 'b'},
+      version: '9',
+      origin: 'archive',
+    } as const;
+    const command = qemuCommand(qemu, spec);
+    expect(command.file).toBe('/r/ld.so');
+    expect(command.args.slice(0, 3)).toEqual(['--library-path', '/r/lib', '/r/qemu']);
+    expect(command.env).toEqual({A: 'b', TMPDIR: '/tmp/bka-1'});
+  });
+});
+
+test('escapeComma', () => expect(escapeComma('a,b,,c')).toBe('a,,b,,,,c'));
+
+describe('forwardedPort', () => {
+  const usernet = [
+    'Hub -1 (net0):',
+    '  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ',
+    '  TCP[ESTABLISHED]   11       10.0.2.15 22222        10.0.2.2 44444     0     0',
+    '  TCP[HOST_FORWARD]   9       127.0.0.1  5000       10.0.2.15  2345     0     0',
+    '  TCP[HOST_FORWARD]   8       127.0.0.1 44131       10.0.2.15    22     0     0',
+    '',
+  ].join('\r\n');
+  test.each([
+    [22, 44131],
+    [2345, 5000],
+    [80, undefined],
+  ])('guest port %i: %s', (guest, host) => expect(forwardedPort(usernet, guest)).toBe(host));
+});
+
+test.each([
+  ['QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright', '7.2.22'],
+  ['QEMU emulator version 10.1.0', '10.1.0'],
+  ['qemu: not found', undefined],
+])('parseQemuVersion %j', (text, version) => expect(parseQemuVersion(text)).toBe(version));

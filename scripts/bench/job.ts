@@ -1,0 +1,7 @@
+// What bench/job.mjs and bench/log.mjs need of the sources, in one module.
+
+export {sendContext} from '../../src/build/context.ts';
+export {localPorts} from '../../src/host/local.ts';
+export {runJob, withMachine} from '../../src/job.ts';
+export {parseInputs} from '../../src/plan/inputs.ts';
+export {makePlan} from '../../src/plan/plan.ts';

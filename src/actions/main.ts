@@ -1,0 +1,3 @@
+import {main} from './build.ts';
+
+void main(process.env);

@@ -1,0 +1,175 @@
+import type {ActionsCache, TarFrames} from '../base/cache.ts';
+import {UserError} from '../base/errors.ts';
+import type {Emit} from '../base/events.ts';
+import {formatReference, type ImageReference} from '../base/image-reference.ts';
+import type {Files, ImageFile, Images} from '../base/ports.ts';
+import type {StoreFolder} from '../base/store.ts';
+import {DiskSource} from './disk-source.ts';
+import {type Image, readDockerArchive, readLayout} from './image.ts';
+import {checkQcow2, looksLikeQcow2} from './qcow2.ts';
+import type {RegistryPorts} from './registry/client.ts';
+import {progressMeter} from './registry/progress.ts';
+import {withRegistryImage} from './registry/sources.ts';
+import {Store} from './store.ts';
+
+/** The part of a plan that concerns the archive. */
+export interface ArchivePlan {
+  /** For people: as the user wrote it. */
+  readonly reference: string;
+  /** Where it may lie on this machine: a path, for images with an optional `:TAG`. */
+  readonly path?: string;
+  /** Where registries have it, in the order in which to try. A file on this machine comes first. */
+  readonly images: readonly ImageReference[];
+  /** The BuildKit that the user expects to find in it. */
+  readonly expectedBuildkit?: string;
+  /** Folder for what is taken out of images; content-addressed. */
+  readonly storeDir: string;
+}
+
+export interface ArchivePorts extends RegistryPorts {
+  readonly files: Files;
+  readonly images: Images;
+  readonly openStore: (dir: string) => StoreFolder;
+  readonly frames: TarFrames;
+  /** GitHub's cache, where there is one and it may be used. */
+  readonly actionsCache?: ActionsCache;
+  readonly emit: Emit;
+}
+
+/** A disk that can be booted. Disposing it lets the store evict it. */
+export interface Archive extends AsyncDisposable {
+  readonly diskPath: string;
+  /** Unpacks the image's root file system, in which its own QEMU lies; undefined for a bare disk. */
+  readonly unpackRootfs: ((signal: AbortSignal) => Promise<string>) | undefined;
+  readonly kind: 'qcow2' | 'oci-layout' | 'docker-archive' | 'registry';
+}
+
+/**
+ * Makes the disk that a plan names available: a qcow2 is used where it lies, an image's `/vm.qcow2` is taken out once and kept in the store.
+ * @throws UserError when it is no archive, is damaged, cannot be had, or does not fit on the disk.
+ */
+export async function obtainArchive(
+  ports: ArchivePorts,
+  plan: ArchivePlan,
+  signal: AbortSignal,
+): Promise<Archive> {
+  const local = plan.path === undefined ? undefined : await locate(ports.files, plan.path);
+  if (!local && plan.images.length === 0) throw nowhere(plan);
+  const store = new Store({
+    folder: ports.openStore(plan.storeDir),
+    nowMs: ports.registry.nowEpochMs,
+    emit: ports.emit,
+  });
+  try {
+    const found = local
+      ? await fromFile(ports, store, local, signal)
+      : await fromRegistries(ports, store, plan, signal);
+    return {...found, [Symbol.asyncDispose]: () => store.close()};
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+type Found = Omit<Archive, typeof Symbol.asyncDispose>;
+
+async function fromFile(
+  ports: ArchivePorts,
+  store: Store,
+  {path, tag}: Located,
+  signal: AbortSignal,
+): Promise<Found> {
+  const kind = await detect(ports.files, path);
+  if (kind === 'qcow2') {
+    await checkQcow2(ports.files, path, 'archive');
+    return {kind, diskPath: path, unpackRootfs: undefined};
+  }
+  const file = kind === 'oci-layout' ? ports.images.openLayout(path) : ports.images.openDockerArchive(path);
+  const source = new DiskSource(ports, store, await readImage(kind, file, path, tag), path);
+  // The image lies on this machine: GitHub's cache could only be slower.
+  const diskPath = await source.disk(signal, {useCache: false});
+  return {kind, diskPath, unpackRootfs: stop => source.rootfs(stop)};
+}
+
+async function fromRegistries(
+  ports: ArchivePorts,
+  store: Store,
+  plan: ArchivePlan,
+  signal: AbortSignal,
+): Promise<Found> {
+  const say = (text: string): void =>
+    ports.emit({kind: 'progress', stage: 'archive', text: `pulling: ${text}`});
+  const options = {
+    signal,
+    warn: (message: string) => ports.emit({kind: 'warning', message}),
+    onProgress: progressMeter(ports.clock, say),
+  };
+  return withRegistryImage(ports, plan.images, options, async ({image, reference}) => {
+    const source = new DiskSource(ports, store, image, formatReference(reference));
+    const diskPath = await source.disk(signal, {useCache: true});
+    return {kind: 'registry' as const, diskPath, unpackRootfs: stop => source.rootfs(stop)};
+  });
+}
+
+interface Located {
+  readonly path: string;
+  readonly tag: string | undefined;
+}
+
+/** `PATH` or `PATH:TAG`; a path that exists as it is written wins, since file names may hold colons. */
+async function locate(files: Files, path: string): Promise<Located | undefined> {
+  if (await files.exists(path)) return {path, tag: undefined};
+  const colon = path.lastIndexOf(':');
+  if (colon > 0 && (await files.exists(path.slice(0, colon)))) {
+    return {path: path.slice(0, colon), tag: path.slice(colon + 1)};
+  }
+  return undefined;
+}
+
+function nowhere(plan: ArchivePlan): UserError {
+  return new UserError(`archive: there is no file or folder ${plan.path ?? plan.reference}`, {
+    input: 'archive',
+    stage: 'archive',
+    hint: 'name a qcow2 disk, an OCI image layout, a "docker save" tar or an image with its registry (HOST/NAME:TAG); "buildkit-archive forge" makes an archive',
+  });
+}
+
+async function detect(files: Files, path: string): Promise<'qcow2' | 'oci-layout' | 'docker-archive'> {
+  if ((await files.kind(path)) === 'directory') {
+    if (await files.exists(`${path}/oci-layout`)) return 'oci-layout';
+    throw notAnArchive(path, 'a folder without the file oci-layout');
+  }
+  const head = await files.readRange(path, 0, 512);
+  if (looksLikeQcow2(head)) return 'qcow2';
+  // ustar(5): the magic stands at 257.
+  if (head.subarray(257, 262).toString('latin1') === 'ustar') return 'docker-archive';
+  throw notAnArchive(path, head.length === 0 ? 'an empty file' : 'neither a qcow2 disk nor a tar');
+}
+
+function notAnArchive(path: string, what: string): UserError {
+  return new UserError(`archive: ${path} is ${what}`, {
+    input: 'archive',
+    stage: 'archive',
+    hint: 'allowed are a qcow2 disk, an OCI image layout (a folder) and a "docker save" tar (not compressed)',
+  });
+}
+
+async function readImage(
+  kind: 'oci-layout' | 'docker-archive',
+  file: ImageFile,
+  path: string,
+  tag: string | undefined,
+): Promise<Image> {
+  try {
+    return await (kind === 'oci-layout' ? readLayout : readDockerArchive)(file, path, tag);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    const form = kind === 'oci-layout' ? 'an OCI image layout' : 'a "docker save" tar';
+    throw new UserError(`archive: ${path} cannot be read as ${form}`, {
+      input: 'archive',
+      stage: 'archive',
+      cause: error,
+      hint: 'get the image again',
+    });
+  }
+}

@@ -1,0 +1,55 @@
+import type {CacheMode} from '../base/cache.ts';
+
+/** The parts of GitHub's `github` context that decide; undefined outside a workflow. */
+export interface WorkflowRun {
+  /** `GITHUB_EVENT_NAME`. */
+  readonly eventName: string | undefined;
+  /** `GITHUB_REF_TYPE`: `branch` or `tag`. */
+  readonly refType: string | undefined;
+}
+
+export interface CacheDecision {
+  readonly use: boolean;
+  /** For the log. */
+  readonly reason: string;
+}
+
+/**
+ * Whether the Actions cache is used. `true` leaves it out where a poisoned entry would do most harm: in runs that publish, and in runs that hold
+ * secrets while outsiders can start them (GitHub, "Security hardening for GitHub Actions" and "Keeping your GitHub Actions and workflows secure").
+ */
+export function cacheDecision(mode: CacheMode, run: WorkflowRun): CacheDecision {
+  if (mode === 'always') return {use: true, reason: 'cache: always'};
+  if (mode === 'never' || mode === 'false') return {use: false, reason: `cache: ${mode}`};
+  const unsafe = unsafeRun(run);
+  if (unsafe === undefined) return {use: true, reason: 'cache: true'};
+  return {use: false, reason: `a cache is not safe in ${unsafe}; "cache: always" uses it nevertheless`};
+}
+
+function unsafeRun({eventName, refType}: WorkflowRun): string | undefined {
+  switch (eventName) {
+    case 'release':
+      return 'a release';
+    case 'pull_request_target':
+    case 'workflow_run':
+      return `a run of ${eventName}`;
+    case 'push':
+      return refType === 'tag' ? 'a push of a tag' : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** Raised when the form of a cached disk changes; entries of another form are never found. */
+const FORM = 1;
+
+/**
+ * The Actions cache's key for a disk.
+ * @param digest what pins the disk: the manifest's digest where the reference is resolved, else the layer's diffId (`sha256:<64 hex digits>`).
+ * @throws RangeError when it is no digest, since a tag in a key would serve a moved tag stale.
+ */
+export function diskCacheKey(digest: string): string {
+  const match = /^(sha256|sha512):([0-9a-f]{64}|[0-9a-f]{128})$/.exec(digest);
+  if (!match) throw new RangeError(`not a digest: ${JSON.stringify(digest)}`);
+  return `buildkit-archive-disk-${FORM}-${match[1]}-${match[2]}`;
+}

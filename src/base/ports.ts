@@ -1,0 +1,187 @@
+import type {Duplex, Readable, Writable} from 'node:stream';
+
+/** How a command ended: an exit code, or the signal that ended it. */
+export interface Exit {
+  readonly code: number | undefined;
+  readonly signal: string | undefined;
+}
+
+export interface Output extends Exit {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  /** Called with each chunk of bytes as it comes; may return a promise to hold the sender back. */
+  readonly onStdout?: (chunk: Buffer) => void | Promise<void>;
+  readonly onStderr?: (chunk: Buffer) => void | Promise<void>;
+  /** Sent to the command's standard input, then end-of-file. */
+  readonly stdin?: Readable | string | Buffer;
+  /** Much data goes this way: take the fastest path there is for it. Nothing else changes. */
+  readonly bulk?: 'stdin' | 'stdout';
+  /** Environment variables for this command. */
+  readonly env?: Readonly<Record<string, string>>;
+  /**
+   * Abort rejects with `CanceledError`, asks the command to end by SIGTERM and closes its channel. Sshd delivers no signals in a
+   * root login (session.c, `session_signal_req`), so a command that writes nothing may live until the machine ends.
+   */
+  readonly signal?: AbortSignal;
+  readonly timeoutMs?: number;
+}
+
+/** A command line into a running machine. One connection serves all calls; calls may overlap. */
+export interface Session {
+  /**
+   * Runs a command by argv; nothing in it is interpreted by a shell.
+   * @throws when the link breaks; never because of the command's exit code.
+   */
+  run(argv: readonly string[], options?: RunOptions): Promise<Exit>;
+  /** Runs a command and gives what it printed (at most 1 MiB a stream). */
+  output(argv: readonly string[], options?: RunOptions): Promise<Output>;
+  /** Streams `source` into a new file with the given mode. */
+  put(
+    source: Readable | string | Buffer,
+    path: string,
+    options?: {mode?: number; signal?: AbortSignal},
+  ): Promise<void>;
+  /** Streams a file of the machine into `sink`. */
+  get(path: string, sink: Writable, options?: {signal?: AbortSignal}): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A session that can also lend a terminal. */
+export interface InteractiveSession extends Session {
+  /** Runs a login shell on a pseudo terminal until it ends. */
+  shell(terminal: Terminal): Promise<Exit>;
+}
+
+export interface Terminal {
+  readonly input: Readable;
+  readonly output: Writable;
+  readonly term: string;
+  size(): {columns: number; rows: number};
+  onResize(listener: () => void): () => void;
+}
+
+export interface SshTarget {
+  readonly host: string;
+  readonly port: number;
+  readonly username: string;
+  readonly password: string;
+}
+
+export interface Ssh {
+  /** True when something that speaks SSH answers with its banner within `timeoutMs` (RFC 4253, 4.2). */
+  hasBanner(host: string, port: number, timeoutMs: number, signal?: AbortSignal): Promise<boolean>;
+  /** One authenticated connection. @throws when it cannot be made within `timeoutMs`. */
+  connect(target: SshTarget, options: {timeoutMs: number; signal?: AbortSignal}): Promise<InteractiveSession>;
+}
+
+/** A child process that this process owns. */
+export interface Child {
+  readonly pid: number;
+  /** Clock ticks since boot at which it started (/proc/PID/stat, field 22): with the pid, its identity. */
+  readonly startTicks: string;
+  /** Resolves when it has ended; never rejects. */
+  readonly exited: Promise<Exit>;
+  hasExited(): boolean;
+  /** The last lines of its standard error. */
+  stderrTail(): string;
+  /** SIGTERM, and SIGKILL after `graceMs`; resolves when it has ended. */
+  stop(graceMs: number): Promise<void>;
+}
+
+export interface CommandLine {
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export interface Processes {
+  /** Path of a program on PATH (or of a path that is executable); undefined when there is none. */
+  find(program: string): Promise<string | undefined>;
+  /** Starts a long-lived child that ends when this process ends, where the system can promise that. */
+  start(command: CommandLine): Promise<Child>;
+  /** Runs a short command. @throws when it cannot be started. */
+  output(command: CommandLine, options?: {timeoutMs?: number; signal?: AbortSignal}): Promise<Output>;
+}
+
+export interface Files {
+  /** A new folder, mode 0700, with a path short enough for a unix socket in it (108 bytes, unix(7)). */
+  makeTempDir(): Promise<string>;
+  remove(path: string): Promise<void>;
+  exists(path: string): Promise<boolean>;
+  /** Size in bytes; undefined when there is no such file. */
+  size(path: string): Promise<number | undefined>;
+  kind(path: string): Promise<'file' | 'directory' | 'other' | undefined>;
+  readText(path: string): Promise<string>;
+  openRead(path: string): Readable;
+  /** Up to `lengthBytes` from `offsetBytes`; shorter at the file's end. */
+  readRange(path: string, offsetBytes: number, lengthBytes: number): Promise<Buffer>;
+  /** The last `maxBytes` of a file as text; empty when it does not exist. */
+  readTail(path: string, maxBytes: number): Promise<string>;
+  /** Free bytes for this user on the file system that holds `path`, or will hold it once it exists. */
+  freeBytes(path: string): Promise<number>;
+}
+
+/** One layer of a container image, as the blob it is stored as. */
+export interface LayerBlob {
+  open(): Promise<Readable>;
+  /** `sha256:…` of the bytes that `open` gives, when the image's form names it. */
+  readonly digest?: string;
+  /** The stream fails by itself when its bytes are not those of `digest`. */
+  readonly verified?: boolean;
+  /** `sha256:…` of the uncompressed tar (OCI image config, `rootfs.diff_ids`). */
+  readonly diffId: string;
+}
+
+/** Where the parts of a container image are read from. */
+export interface ImageFile {
+  readJson(name: string): Promise<unknown>;
+  open(name: string): Promise<Readable>;
+}
+
+export interface Images {
+  openLayout(dir: string): ImageFile;
+  openDockerArchive(path: string): ImageFile;
+  /**
+   * Reads a layer once, checks its digests and writes the entry `path` to `dest` (complete and verified, or not at all).
+   * @returns `deleted` when the layer has a whiteout for it (OCI image spec, "layer.md", Whiteouts).
+   */
+  extractFile(
+    layer: LayerBlob,
+    path: string,
+    dest: string,
+    signal: AbortSignal,
+  ): Promise<'extracted' | 'deleted' | 'absent'>;
+  /** Unpacks layers over each other into a new folder that is there complete or not at all; nothing is written outside it. */
+  unpack(
+    layers: readonly LayerBlob[],
+    dest: string,
+    options: {/** An entry to leave out. */ skip: string; signal: AbortSignal},
+  ): Promise<void>;
+}
+
+/** What `/dev/kvm` is good for. */
+export type KvmState =
+  | {readonly kind: 'usable'}
+  | {readonly kind: 'absent'}
+  /** It exists and cannot be opened; `reason` is the system's. */
+  | {readonly kind: 'denied'; readonly reason: string};
+
+export interface Kvm {
+  probe(): Promise<KvmState>;
+  /** Tries to open it for this user by `sudo -n`; gives the state afterwards. */
+  repair(): Promise<KvmState>;
+}
+
+export interface Sockets {
+  connectUnix(path: string): Promise<Duplex>;
+}
+
+export interface Clock {
+  /** Milliseconds of a clock that never goes back. */
+  nowMs(): number;
+  /** Resolves after `ms`; rejects with `CanceledError` when `signal` is aborted. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}

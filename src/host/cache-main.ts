@@ -1,0 +1,3 @@
+import {serveCacheRequest} from './cache-worker.ts';
+
+serveCacheRequest();

@@ -1,0 +1,47 @@
+import {systemClock} from './clock.ts';
+import {dockerCredentials, givenCredentials} from './docker-config.ts';
+import {localFiles} from './files.ts';
+import {localImages} from './images.ts';
+import {localKvm} from './kvm.ts';
+import {localProcesses} from './processes.ts';
+import {localRegistryTools} from './registry.ts';
+import {localSockets} from './sockets.ts';
+import {localSsh} from './ssh.ts';
+import {openStoreFolder} from './store.ts';
+import {tarFrames} from './store-frame.ts';
+import {treePacker} from './tar.ts';
+import {resultStore} from './tar-receive.ts';
+import {localLinks} from './tree.ts';
+
+export interface LocalOptions {
+  readonly env: NodeJS.ProcessEnv;
+  /** A login for one registry, before docker's own. */
+  readonly login?:
+    | {readonly registry: string; readonly username: string; readonly password: string}
+    | undefined;
+  readonly warn: (message: string) => void;
+}
+
+/** All ports, for real, on this machine, with the logins that a job may use. */
+export function openPorts({env, login, warn}: LocalOptions) {
+  return {
+    ...localPorts,
+    registry: localRegistryTools(givenCredentials(login, dockerCredentials({env, warn}))),
+  };
+}
+
+/** All ports, for real, on this machine; registries without a login. */
+export const localPorts = {
+  clock: systemClock,
+  files: {...localFiles, ...localLinks},
+  frames: tarFrames,
+  images: localImages,
+  kvm: localKvm,
+  openStore: openStoreFolder,
+  packer: treePacker(),
+  processes: localProcesses,
+  registry: localRegistryTools({find: async () => undefined}),
+  results: resultStore(),
+  sockets: localSockets,
+  ssh: localSsh,
+} as const;

@@ -1,0 +1,12 @@
+import {homedir} from 'node:os';
+import {join} from 'node:path';
+
+/**
+ * The folder for what is kept between runs: `BUILDKIT_ARCHIVE_STORE`, else the runner's tool cache (kept on self-hosted runners, and part of a cache
+ * entry's version, so its path must be stable), else the user's cache folder (XDG Base Directory Specification).
+ */
+export function storeDir(env: NodeJS.ProcessEnv): string {
+  if (env.BUILDKIT_ARCHIVE_STORE) return env.BUILDKIT_ARCHIVE_STORE;
+  if (env.RUNNER_TOOL_CACHE) return join(env.RUNNER_TOOL_CACHE, 'buildkit-archive');
+  return join(env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'buildkit-archive');
+}

@@ -1,0 +1,197 @@
+import {UserError} from '../base/errors.ts';
+import type {ImageReference} from '../base/image-reference.ts';
+import {baseName, dirName, resolvePath} from '../base/path.ts';
+import type {BuildRequest, ContextSource, PreflightMode} from '../base/request.ts';
+import type {Expectation} from '../base/result.ts';
+import {parseVersion} from '../base/version.ts';
+import {resolveVersion} from './catalog.ts';
+import {DEFAULT_REGISTRIES, parseSources} from './catalog-sources.ts';
+import type {Inputs} from './inputs.ts';
+import {explainCtrImage, parseReference} from './reference.ts';
+
+/** What the job will do, decided; plain JSON, printed by `--plan`, and the only source of cache keys. */
+export interface Plan {
+  readonly archive: {
+    /** For people: as the user wrote it. */
+    readonly reference: string;
+    /** Where it may lie on this machine. */
+    readonly path?: string;
+    /** Where registries have it, in the order in which to try. */
+    readonly images: readonly ImageReference[];
+    readonly expectedBuildkit?: string;
+    readonly storeDir: string;
+  };
+  readonly vm: {
+    readonly accelerator: 'auto' | 'kvm' | 'tcg';
+    readonly cpus: number;
+    readonly memoryMib: number;
+    readonly bootTimeoutMs: number;
+    readonly kvmPatienceMs: number;
+    readonly username: string;
+    readonly password: string;
+  };
+  readonly build: {
+    readonly request: BuildRequest;
+    readonly timeoutMs: number;
+    readonly preflight: PreflightMode;
+    /** Paths in results and annotations are relative to it. */
+    readonly workspaceDir: string;
+  };
+  readonly report: {
+    readonly expect: Expectation;
+    readonly summary: boolean;
+    readonly annotations: boolean;
+  };
+}
+
+/** What a plan needs to know of the place where it will run. */
+export interface Place {
+  /** Absolute; what relative paths in inputs are relative to. */
+  readonly workspaceDir: string;
+  readonly storeDir: string;
+}
+
+/** @throws UserError when inputs do not go together. */
+export function makePlan(inputs: Inputs, place: Place): Plan {
+  return {
+    archive: archivePlan(inputs, place),
+    vm: {
+      accelerator: inputs.accelerator,
+      cpus: inputs.cpus,
+      memoryMib: inputs.memory,
+      bootTimeoutMs: inputs['boot-timeout'] * 1000,
+      kvmPatienceMs: inputs['kvm-patience'] * 1000,
+      // Every published archive has this login; its port is on loopback only.
+      username: 'root',
+      password: 'root',
+    },
+    build: {
+      request: buildRequest(inputs, place),
+      timeoutMs: inputs['build-timeout'] * 1000,
+      preflight: inputs.preflight,
+      workspaceDir: place.workspaceDir,
+    },
+    report: {
+      expect: inputs.expect,
+      summary: inputs.summary,
+      annotations: inputs.annotations,
+    },
+  };
+}
+
+/** The plan for printing: secrets are named, never shown. */
+export function printablePlan(plan: Plan): unknown {
+  const {request} = plan.build;
+  const secrets = request.secrets.map(secret =>
+    secret.kind === 'value' ? {...secret, value: '***'} : secret,
+  );
+  return {...plan, vm: {...plan.vm, password: '***'}, build: {...plan.build, request: {...request, secrets}}};
+}
+
+/** An image's name begins with a host (`ghcr.io`, `localhost:5000`), a scheme, or carries a digest; all else is a path. */
+const IMAGE = /^(?:[a-z]+:\/\/|[^/.][^/]*[.:][^/]*\/|localhost\/)|@sha(?:256|512):/;
+
+function archivePlan(inputs: Inputs, place: Place): Plan['archive'] {
+  const {archive, 'buildkit-version': asked} = inputs;
+  if (archive === '' && asked === '') {
+    throw new UserError('no archive is named: both archive and buildkit-version are empty', {
+      input: 'archive',
+      stage: 'inputs',
+      hint: 'set buildkit-version, such as v0.20.2, or archive to an image, a qcow2 disk, an OCI image layout or a "docker save" tar',
+    });
+  }
+  if (archive === '') {
+    const {entry, references} = resolveVersion(asked, {sources: parseSources(sourcesOf(inputs))});
+    return {reference: asked, images: references, expectedBuildkit: entry.buildkit, storeDir: place.storeDir};
+  }
+  if (asked !== '' && !parseVersion(asked)) {
+    throw new UserError(
+      `buildkit-version: ${JSON.stringify(asked)} is not a version; beside archive it is what the archive should hold, such as v0.20.2`,
+      {
+        input: 'buildkit-version',
+        stage: 'inputs',
+        hint: 'leave it out to take whatever BuildKit the archive holds',
+      },
+    );
+  }
+  const image = IMAGE.test(archive) ? parseReference(archive, 'archive') : undefined;
+  const ctr = image && explainCtrImage(image, 'archive');
+  if (ctr) throw ctr;
+  return {
+    reference: archive,
+    ...(!/^[a-z]+:\/\//.test(archive) && {path: resolvePath(place.workspaceDir, archive)}),
+    images: image ? [image] : [],
+    ...(asked !== '' && {expectedBuildkit: asked}),
+    storeDir: place.storeDir,
+  };
+}
+
+function sourcesOf(inputs: Inputs): readonly string[] {
+  return inputs.registries.length > 0 ? inputs.registries : DEFAULT_REGISTRIES;
+}
+
+function buildRequest(inputs: Inputs, place: Place): BuildRequest {
+  const context = contextSource(inputs.context, place.workspaceDir);
+  const optional = (key: 'target' | 'network' | 'shm-size' | 'override-copy-image', name: string) =>
+    inputs[key] === '' ? {} : {[name]: inputs[key]};
+  return {
+    context,
+    dockerfile: dockerfile(inputs.file, context, place.workspaceDir),
+    buildArgs: inputs['build-args'],
+    labels: inputs.labels,
+    tags: inputs.tags,
+    noCache: inputs['no-cache'],
+    noCacheFilters: inputs['no-cache-filters'],
+    pull: inputs.pull,
+    platforms: inputs.platforms,
+    addHosts: inputs['add-hosts'],
+    outputs: inputs.outputs.map(output =>
+      output.dest === undefined ? output : {...output, dest: resolvePath(place.workspaceDir, output.dest)},
+    ),
+    secrets: uniqueSecrets([
+      ...inputs.secrets,
+      ...inputs['secret-files'].map(secret =>
+        secret.kind === 'file' ? {...secret, path: resolvePath(place.workspaceDir, secret.path)} : secret,
+      ),
+    ]),
+    allow: inputs.allow,
+    ulimits: inputs.ulimit,
+    cacheFrom: inputs['cache-from'],
+    cacheTo: inputs['cache-to'],
+    ...optional('target', 'target'),
+    ...optional('network', 'network'),
+    ...optional('shm-size', 'shmSize'),
+    ...optional('override-copy-image', 'overrideCopyImage'),
+  };
+}
+
+function uniqueSecrets(secrets: BuildRequest['secrets']): BuildRequest['secrets'] {
+  const seen = new Set<string>();
+  for (const {id} of secrets) {
+    if (seen.has(id)) {
+      throw new UserError(`secrets: the ID "${id}" is given twice`, {
+        input: 'secrets',
+        stage: 'inputs',
+        hint: 'give each secret its own ID',
+      });
+    }
+    seen.add(id);
+  }
+  return secrets;
+}
+
+/** What BuildKit takes for a remote context (frontend/dockerfile, `detectGitContext` and `detectHTTPContext`); all else is a folder. */
+const REMOTE = /^(https?:\/\/|git:\/\/|ssh:\/\/|git@|github\.com\/)/;
+
+function contextSource(text: string, workspaceDir: string): ContextSource {
+  return REMOTE.test(text)
+    ? {kind: 'remote', url: text}
+    : {kind: 'local', dir: resolvePath(workspaceDir, text)};
+}
+
+/** `file` is relative to the workspace, as in docker/build-push-action; inside a remote context it is a name there. */
+function dockerfile(file: string, context: ContextSource, workspaceDir: string): BuildRequest['dockerfile'] {
+  if (context.kind === 'remote') return {name: file === '' ? 'Dockerfile' : file};
+  const path = resolvePath(workspaceDir, file === '' ? `${context.dir}/Dockerfile` : file);
+  return {dir: dirName(path), name: baseName(path)};
+}

@@ -1,0 +1,43 @@
+import {UserError} from '../base/errors.ts';
+import type {Kvm, KvmState} from '../base/ports.ts';
+import type {Accelerator} from './qemu-args.ts';
+
+export const ACCELERATOR_CHOICES = ['auto', 'kvm', 'tcg'] as const;
+export type AcceleratorChoice = (typeof ACCELERATOR_CHOICES)[number];
+
+export interface AcceleratorDecision {
+  readonly accelerator: Accelerator;
+  /** Why it is not KVM, when KVM was wished for. */
+  readonly reason?: string;
+  /** What would give KVM next time. */
+  readonly advice?: string;
+}
+
+const REPAIR_ADVICE =
+  'run: sudo chmod 0666 /dev/kvm (lasting: add the user to the "kvm" group, or a udev rule KERNEL=="kvm", MODE="0666")';
+
+/** The decision for a choice and a state of `/dev/kvm`. @throws UserError when `kvm` was demanded and cannot be had. */
+export function decideAccelerator(choice: AcceleratorChoice, kvm: KvmState): AcceleratorDecision {
+  if (choice === 'tcg') return {accelerator: 'tcg'};
+  if (kvm.kind === 'usable') return {accelerator: 'kvm'};
+  const absent = kvm.kind === 'absent';
+  const reason = absent ? 'this machine has no /dev/kvm' : `/dev/kvm cannot be opened (${kvm.reason})`;
+  const advice = absent
+    ? 'use a runner with KVM (hosted ubuntu x64 runners have it; arm64 and most containers do not; a container needs --device /dev/kvm)'
+    : REPAIR_ADVICE;
+  if (choice === 'kvm') {
+    throw new UserError(`accelerator: kvm was asked for, but ${reason}`, {
+      input: 'accelerator',
+      stage: 'vm',
+      hint: `${advice}; or set accelerator: auto to go on without it`,
+    });
+  }
+  return {accelerator: 'tcg', reason, advice};
+}
+
+/** Looks at `/dev/kvm`, mends its permissions when it can, and decides. */
+export async function chooseAccelerator(choice: AcceleratorChoice, kvm: Kvm): Promise<AcceleratorDecision> {
+  if (choice === 'tcg') return {accelerator: 'tcg'};
+  const first = await kvm.probe();
+  return decideAccelerator(choice, first.kind === 'denied' ? await kvm.repair() : first);
+}

@@ -1,0 +1,89 @@
+import {UserError} from '../base/errors.ts';
+import type {Child, Clock, Files, Ssh} from '../base/ports.ts';
+
+/** Why a machine did not come up. */
+export type BootFailure =
+  | {readonly kind: 'died'; readonly detail: string}
+  | {readonly kind: 'silent'; readonly seconds: number}
+  | {readonly kind: 'deadline'; readonly seconds: number};
+
+export interface WatchOptions {
+  readonly child: Child;
+  readonly port: number;
+  readonly consolePath: string;
+  readonly bootTimeoutMs: number;
+  /** Longest time without a new byte on the console and without a banner; undefined to wait till the deadline. */
+  readonly silenceLimitMs: number | undefined;
+  readonly onConsole?: (sizeBytes: number, elapsedMs: number) => void;
+  readonly signal: AbortSignal;
+}
+
+const POLL_INTERVAL_MS = 250;
+const BANNER_WAIT_MS = 2_000;
+
+/**
+ * Waits until sshd answers: a race of the probe, the deadline, the console's silence and QEMU's death. The forwarded port accepts connections
+ * from the start (libslirp does), so only sshd's banner counts.
+ * @returns undefined when sshd answers, else what ended the wait.
+ */
+export async function watchBoot(
+  ports: {clock: Clock; files: Files; ssh: Ssh},
+  options: WatchOptions,
+): Promise<BootFailure | undefined> {
+  const startedMs = ports.clock.nowMs();
+  let consoleBytes = 0;
+  let lastSignMs = startedMs;
+  const died = options.child.exited.then(() => 'died' as const);
+  while (true) {
+    const banner = ports.ssh.hasBanner('127.0.0.1', options.port, BANNER_WAIT_MS, options.signal);
+    const outcome = await Promise.race([died, banner]);
+    if (outcome === true) return undefined;
+    if (outcome === 'died') return {kind: 'died', detail: options.child.stderrTail()};
+    const nowMs = ports.clock.nowMs();
+    const sizeBytes = (await ports.files.size(options.consolePath)) ?? 0;
+    if (sizeBytes !== consoleBytes) {
+      consoleBytes = sizeBytes;
+      lastSignMs = nowMs;
+    }
+    options.onConsole?.(sizeBytes, nowMs - startedMs);
+    if (options.silenceLimitMs !== undefined && nowMs - lastSignMs > options.silenceLimitMs) {
+      return {kind: 'silent', seconds: Math.round((nowMs - lastSignMs) / 1000)};
+    }
+    if (nowMs - startedMs > options.bootTimeoutMs) {
+      return {kind: 'deadline', seconds: Math.round((nowMs - startedMs) / 1000)};
+    }
+    await Promise.race([ports.clock.sleep(POLL_INTERVAL_MS, options.signal), died]);
+  }
+}
+
+/** The failure as the user reads it, with the console's tail. */
+export function bootError(failure: BootFailure, consoleTail: string, bootTimeoutMs: number): UserError {
+  const tail = consoleTail.trim();
+  const console =
+    tail === ''
+      ? 'The serial console is empty.'
+      : `The serial console's last lines:\n${tail.split('\n').slice(-CONSOLE_TAIL_LINES).join('\n')}`;
+  switch (failure.kind) {
+    case 'died':
+      return new UserError(
+        `QEMU ended before the VM was up: ${failure.detail || 'it said nothing'}\n${console}`,
+        {
+          stage: 'vm',
+          hint: 'see QEMU\'s message above; with little memory, lower the input "memory"',
+        },
+      );
+    case 'silent':
+      return new UserError(
+        `the VM shows no sign of life: nothing new on the console for ${failure.seconds} s and no SSH banner\n${console}`,
+        {stage: 'vm', hint: 'set accelerator: tcg; nested virtualisation on this machine may not work'},
+      );
+    case 'deadline':
+      return new UserError(`the VM did not come up within ${failure.seconds} s (boot-timeout)\n${console}`, {
+        input: 'boot-timeout',
+        stage: 'vm',
+        hint: `raise boot-timeout (now ${Math.round(bootTimeoutMs / 1000)} seconds); without KVM a boot takes minutes on a busy machine`,
+      });
+  }
+}
+
+const CONSOLE_TAIL_LINES = 25;
