@@ -13,7 +13,9 @@ afterEach(() => expect(leftovers()).toEqual([]));
 
 const LONG = `${BUSYBOX}RUN echo begun; sleep 600\n`;
 
-/** Calls `act` once, as soon as the build's log shows that the long step runs. */
+const TRACE_LAG_MS = 3_000;
+
+/** Calls `act` once, soon after the build's log shows that the long step runs. */
 function onceBegun(act: (events: readonly JobEvent[]) => void): (event: JobEvent) => void {
   const events: JobEvent[] = [];
   let log = '';
@@ -23,7 +25,8 @@ function onceBegun(act: (events: readonly JobEvent[]) => void): (event: JobEvent
     if (event.kind === 'build-log') log += event.text;
     if (!done && /^#\d+ \S+ begun$/m.test(log)) {
       done = true;
-      act(events);
+      // The log and the trace are two streams: what the one has shown, the other may still have on its way.
+      setTimeout(() => act(events), TRACE_LAG_MS);
     }
   };
 }
