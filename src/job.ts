@@ -6,8 +6,9 @@ import {JOB_RESULT_SCHEMA, type JobResult, type Outcome, type Timings, type Vers
 import {type BuildPorts, type BuildRecord, prepareBuild, runBuild} from './build/build.ts';
 import {awaitBuildkit, inspect, versionMismatch} from './build/inspect.ts';
 import type {Plan} from './plan/plan.ts';
-import {bootVm, type Vm, type VmPorts} from './vm/boot.ts';
+import {bootVm} from './vm/boot.ts';
 import {findHostQemu, proveQemu} from './vm/find-qemu.ts';
+import type {Vm, VmPorts} from './vm/machine.ts';
 import type {QemuProgram} from './vm/qemu-args.ts';
 
 export type JobPorts = Omit<VmPorts, 'emit'> & Omit<ArchivePorts, 'emit'> & BuildPorts;
@@ -89,7 +90,7 @@ async function findQemu(ports: MachinePorts, archive: Archive, signal: AbortSign
       hint,
     });
   }
-  return proveQemu(ports.processes, {...found, version: '', origin: 'archive'});
+  return proveQemu(ports.processes, {...found, version: '', build: '', origin: 'archive'});
 }
 
 /** The state of one run: the stage it is in, what it found so far, its clock. */

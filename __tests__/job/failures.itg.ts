@@ -1,5 +1,5 @@
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
-import type {Vm} from '../../src/vm/boot.ts';
+import type {Vm} from '../../src/vm/machine.ts';
 import {BUSYBOX, contextDir, leftovers} from '../support/machine.ts';
 import {type Registry, startRegistry} from '../support/registry.ts';
 import {type Built, failureOf, SharedMachine} from '../support/shared-machine.ts';

@@ -66,7 +66,15 @@ const COMPLETE: Complete<Omit<JobResult, 'outcome'>> = {
     systemd: {version: '252', state: 'degraded', failedUnits: ['x.service']},
     workers: [{id: 'w', platforms: ['linux/amd64'], labels: {a: 'b'}, snapshotter: 'overlayfs'}],
   },
-  machine: {accelerator: 'kvm', acceleratorReason: 'r', qemuVersion: '7', cpus: 2, memoryMib: 2048},
+  machine: {
+    accelerator: 'kvm',
+    acceleratorReason: 'r',
+    line: 'fast',
+    start: {kind: 'cold', reason: 'r', snapshot: {method: 'shared-memory', sizeBytes: 1}},
+    qemuVersion: '7',
+    cpus: 2,
+    memoryMib: 2048,
+  },
   trace: {
     steps: [
       {

@@ -4,7 +4,7 @@ import {type BuildRecord, prepareBuild, runBuild} from '../../src/build/build.ts
 import {awaitBuildkit, inspect} from '../../src/build/inspect.ts';
 import {localPorts} from '../../src/host/local.ts';
 import {withMachine} from '../../src/job.ts';
-import type {Vm} from '../../src/vm/boot.ts';
+import type {Vm} from '../../src/vm/machine.ts';
 import {planFor} from './machine.ts';
 
 export interface Built extends BuildRecord {

@@ -12,12 +12,12 @@ const spec: MachineSpec = {
   accelerator: 'tcg',
   cpus: 2,
   memoryMib: 2048,
-  diskPath: '/a/vm.qcow2',
+  disk: {kind: 'published', path: '/a/vm.qcow2'},
   runDir: '/tmp/bka-1',
 };
 
 /** The value behind an option. */
-function after(args: readonly string[], option: string): string | undefined {
+function argument(args: readonly string[], option: string): string | undefined {
   return args[args.indexOf(option) + 1];
 }
 
@@ -28,12 +28,16 @@ describe('qemuArgs', () => {
     ['-smp', {cpus: 4}, '4'],
     ['-m', {memoryMib: 512}, '512M'],
     ['-drive', {}, 'file=/a/vm.qcow2,if=ide,index=0,media=disk,format=qcow2,snapshot=on'],
-    ['-drive', {diskPath: '/a,b/x'}, 'file=/a,,b/x,if=ide,index=0,media=disk,format=qcow2,snapshot=on'],
+    [
+      '-drive',
+      {disk: {kind: 'published', path: '/a,b/x'}},
+      'file=/a,,b/x,if=ide,index=0,media=disk,format=qcow2,snapshot=on',
+    ],
     ['-nic', {}, 'user,id=net0,model=virtio,hostfwd=tcp:127.0.0.1:0-:22'],
     ['-qmp', {}, 'unix:/tmp/bka-1/qmp.sock,server=on,wait=off'],
     ['-serial', {}, 'chardev:console'],
   ])('%s %j', (option, change, value) => {
-    expect(after(qemuArgs({...spec, ...(change as Partial<MachineSpec>)}), option)).toBe(value);
+    expect(argument(qemuArgs({...spec, ...(change as Partial<MachineSpec>)}), option)).toBe(value);
   });
 
   test('the CPU stays the one of the published line', () => expect(qemuArgs(spec)).not.toContain('-cpu'));
@@ -44,12 +48,53 @@ describe('qemuArgs', () => {
       prefixArgs: ['--library-path', '/r/lib', '/r/qemu'],
       env: {A: 'b'},
       version: '9',
+      build: 'QEMU emulator version 9',
       origin: 'archive',
     } as const;
     const command = qemuCommand(qemu, spec);
     expect(command.file).toBe('/r/ld.so');
     expect(command.args.slice(0, 3)).toEqual(['--library-path', '/r/lib', '/r/qemu']);
     expect(command.env).toEqual({A: 'b', TMPDIR: '/tmp/bka-1'});
+  });
+});
+
+describe('the fast line', () => {
+  const fast: MachineSpec = {
+    ...spec,
+    disk: {kind: 'chain', readOnly: ['/a/vm.qcow2', '/s/frozen'], overlay: '/tmp/bka-1/o,1'},
+    ram: {path: '/tmp/bka-1/ram', shared: true},
+  };
+
+  test('images lie over each other, and only the last is written to', () => {
+    const blockdevs = qemuArgs(fast).filter((_, index, all) => all[index - 1] === '-blockdev');
+    expect(blockdevs.map(text => /node-name=(\w+),read-only=(\w+)/.exec(text)?.slice(1))).toEqual([
+      ['disk0', 'on'],
+      ['disk1', 'on'],
+      ['disk2', 'off'],
+    ]);
+    expect(blockdevs.map(text => /backing=(\w+)/.exec(text)?.[1])).toEqual([undefined, 'disk0', 'disk1']);
+    expect(blockdevs[2]).toContain('file.filename=/tmp/bka-1/o,,1,');
+    expect(qemuArgs(fast)).toContain('virtio-blk-pci,drive=disk2');
+  });
+
+  test('memory is a file: shared while it is made, private when it is read', () => {
+    expect(argument(qemuArgs(fast), '-object')).toBe(
+      'memory-backend-file,id=pc.ram,size=2048M,mem-path=/tmp/bka-1/ram,share=on',
+    );
+    expect(argument(qemuArgs({...fast, ram: {path: '/s/ram', shared: false}}), '-object')).toMatch(
+      /share=off$/,
+    );
+    expect(argument(qemuArgs(fast), '-machine')).toBe('pc,accel=tcg,memory-backend=pc.ram');
+    const {ram: _, ...plain} = fast;
+    expect(qemuArgs(plain)).not.toContain('-object');
+    expect(argument(qemuArgs(plain), '-machine')).toBe('pc,accel=tcg');
+  });
+
+  test('the CPU is told only under TCG; a restored machine waits', () => {
+    expect(argument(qemuArgs(fast), '-cpu')).toMatch(/^qemu64,/);
+    expect(qemuArgs({...fast, accelerator: 'kvm'})).not.toContain('-cpu');
+    expect(qemuArgs(fast)).not.toContain('-incoming');
+    expect(argument(qemuArgs({...fast, incoming: true}), '-incoming')).toBe('defer');
   });
 });
 

@@ -1,9 +1,14 @@
 import {describe, expect, test} from '@jest/globals';
 import type {Child, Clock, Exit, Files, Ssh} from '../../src/base/ports.ts';
-import {bootError, watchBoot} from '../../src/vm/watch.ts';
+import {bootError, stuckLine, watchBoot} from '../../src/vm/watch.ts';
 
 /** A clock on which a sleep takes no time; the script says what is so at which millisecond. */
-function scene(script: {bannerAtMs?: number; consoleUntilMs?: number; diesAtMs?: number}) {
+function scene(script: {
+  bannerAtMs?: number;
+  consoleUntilMs?: number;
+  diesAtMs?: number;
+  consoleText?: string;
+}) {
   let nowMs = 0;
   let die: (exit: Exit) => void = () => undefined;
   const exited = new Promise<Exit>(resolve => {
@@ -17,7 +22,10 @@ function scene(script: {bannerAtMs?: number; consoleUntilMs?: number; diesAtMs?:
       await new Promise(resolve => setImmediate(resolve));
     },
   };
-  const files = {size: async () => Math.min(nowMs, script.consoleUntilMs ?? 0)} as Partial<Files> as Files;
+  const files = {
+    size: async () => Math.min(nowMs, script.consoleUntilMs ?? 0),
+    readTail: async () => script.consoleText ?? '',
+  } as Partial<Files> as Files;
   const ssh = {
     hasBanner: async () => nowMs >= (script.bannerAtMs ?? Number.POSITIVE_INFINITY),
   } as Partial<Ssh> as Ssh;
@@ -56,6 +64,20 @@ describe('watchBoot', () => {
     expect(await watchBoot(ports, {...options, child})).toMatchObject({kind: 'deadline', seconds: 60});
   });
 
+  test('a console that says that the boot is over ends the wait', async () => {
+    const consoleText =
+      '[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n[ 1.3] CPU: 0';
+    const {ports, child} = scene({consoleUntilMs: 1_000_000, consoleText});
+    const failure = await watchBoot(ports, {...options, child});
+    expect(failure).toEqual({
+      kind: 'stuck',
+      line: 'Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)',
+    });
+    expect(failure && bootError(failure, consoleText, 1000).message).toMatch(
+      /^the VM cannot boot: Kernel panic/,
+    );
+  });
+
   test('without a silence limit only the deadline counts', async () => {
     const {ports, child} = scene({});
     expect(await watchBoot(ports, {...options, silenceLimitMs: undefined, child})).toMatchObject({
@@ -89,3 +111,13 @@ describe('bootError', () => {
       'The serial console is empty.',
     ));
 });
+
+test.each([
+  [
+    'ALERT!  /dev/sda1 does not exist.  Dropping to a shell!',
+    'ALERT!  /dev/sda1 does not exist.  Dropping to a shell!',
+  ],
+  ['You are in emergency mode. After logging in', 'You are in emergency mode. After logging in'],
+  ['[  OK  ] Started panic-free.service', undefined],
+  ['', undefined],
+])('stuckLine %j', (console, line) => expect(stuckLine(console)).toBe(line));

@@ -110,6 +110,8 @@ export interface Files {
   /** A new folder, mode 0700, with a path short enough for a unix socket in it (108 bytes, unix(7)). */
   makeTempDir(): Promise<string>;
   remove(path: string): Promise<void>;
+  /** A new file, mode 0600. @throws when it exists. */
+  write(path: string, bytes: Buffer | string): Promise<void>;
   exists(path: string): Promise<boolean>;
   /** Size in bytes; undefined when there is no such file. */
   size(path: string): Promise<number | undefined>;

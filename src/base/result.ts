@@ -112,9 +112,28 @@ export interface MachineFacts {
   readonly accelerator: 'kvm' | 'tcg';
   /** Why this accelerator, when another was asked for or preferred. */
   readonly acceleratorReason?: string;
+  /** `published`: the devices of the published starter; `fast`: those that boot sooner. */
+  readonly line?: 'fast' | 'published';
+  readonly start?: StartFacts;
   readonly qemuVersion: string;
   readonly cpus: number;
   readonly memoryMib: number;
+}
+
+/** How the machine came up. */
+export interface StartFacts {
+  readonly kind: 'cold' | 'restored';
+  /** Why it was not restored, when that was wanted. */
+  readonly reason?: string;
+  /** The snapshot that it came from, or that a cold start has left behind. */
+  readonly snapshot?: SnapshotFacts;
+}
+
+export interface SnapshotFacts {
+  /** How memory is kept: as a file that is mapped, or in the migration stream. */
+  readonly method: 'shared-memory' | 'migration-stream';
+  /** Bytes that it takes on the disk. */
+  readonly sizeBytes: number;
 }
 
 /** Seconds; a stage that was not reached is absent. */

@@ -50,7 +50,7 @@ export async function sshCommand(argv: readonly string[], signal: AbortSignal): 
               ...(process.stdin.isTTY ? {} : {stdin: process.stdin}),
               signal: stop,
             })
-          : await vm.session.shell(ownTerminal());
+          : await (await vm.login(stop)).shell(ownTerminal());
       return exit.code ?? EXIT.infrastructure;
     },
   );

@@ -1,5 +1,5 @@
 import {createReadStream} from 'node:fs';
-import {chmod, mkdtemp, open, readFile, rm, stat, statfs} from 'node:fs/promises';
+import {chmod, mkdtemp, open, readFile, rm, stat, statfs, writeFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import type {Files} from '../base/ports.ts';
@@ -19,6 +19,7 @@ export const localFiles: Files = {
     return dir;
   },
   remove: path => rm(path, {recursive: true, force: true, maxRetries: 3}),
+  write: (path, bytes) => writeFile(path, bytes, {flag: 'wx', mode: 0o600}),
   exists: async path => (await kindOf(path)) !== undefined,
   size: async path => {
     try {

@@ -86,6 +86,7 @@ export const INPUTS = {
   expect: choice<Expectation>('success', EXPECTATIONS),
   preflight: choice<PreflightMode>('notice', PREFLIGHT_MODES),
   accelerator: choice('auto', ['auto', 'kvm', 'tcg'] as const),
+  machine: choice('auto', ['auto', 'published'] as const),
   cpus: {
     default: '2',
     parse: (value: string, name: string) => values.parseInteger(name, value, {min: 1, max: 64, unit: 'CPUs'}),

@@ -23,6 +23,7 @@ export interface Plan {
   };
   readonly vm: {
     readonly accelerator: 'auto' | 'kvm' | 'tcg';
+    readonly machine: 'auto' | 'published';
     readonly cpus: number;
     readonly memoryMib: number;
     readonly bootTimeoutMs: number;
@@ -57,6 +58,7 @@ export function makePlan(inputs: Inputs, place: Place): Plan {
     archive: archivePlan(inputs, place),
     vm: {
       accelerator: inputs.accelerator,
+      machine: inputs.machine,
       cpus: inputs.cpus,
       memoryMib: inputs.memory,
       bootTimeoutMs: inputs['boot-timeout'] * 1000,

@@ -135,7 +135,13 @@ export function versionRows(result: JobResult): [name: string, value: string, re
       'QEMU',
       machine?.qemuVersion,
       machine &&
-        [machine.accelerator, `${machine.cpus} CPU`, `${machine.memoryMib} MiB`, machine.acceleratorReason]
+        [
+          machine.accelerator,
+          `${machine.cpus} CPU`,
+          `${machine.memoryMib} MiB`,
+          machine.line === 'published' ? 'devices as published' : undefined,
+          machine.acceleratorReason,
+        ]
           .filter(part => part)
           .join(', '),
     ],

@@ -9,7 +9,7 @@ const VERSION_TIMEOUT_MS = 20_000;
 export async function findHostQemu(processes: Processes): Promise<QemuProgram | undefined> {
   const file = await processes.find(PROGRAM);
   if (file === undefined) return undefined;
-  return proveQemu(processes, {file, prefixArgs: [], env: {}, version: '', origin: 'host'}).catch(
+  return proveQemu(processes, {file, prefixArgs: [], env: {}, version: '', build: '', origin: 'host'}).catch(
     () => undefined,
   );
 }
@@ -23,7 +23,7 @@ export async function proveQemu(processes: Processes, candidate: QemuProgram): P
       {timeoutMs: VERSION_TIMEOUT_MS},
     );
     const version = code === 0 ? parseQemuVersion(stdout) : undefined;
-    if (version !== undefined) return {...candidate, version};
+    if (version !== undefined) return {...candidate, version, build: stdout.split('\n', 1)[0] ?? ''};
     said = (stderr || stdout).trim();
   } catch (error) {
     said = messageOf(error);

@@ -2,15 +2,26 @@ import type {CommandLine} from '../base/ports.ts';
 
 export type Accelerator = 'kvm' | 'tcg';
 
+/** The virtio-serial port of the command agent. */
+export const AGENT_PORT_NAME = 'org.buildkit-archive.agent';
+
+/** The disk as the published starter has it; or images over each other, the last of which is written to. */
+export type MachineDisk =
+  | {readonly kind: 'published'; readonly path: string}
+  | {readonly kind: 'chain'; readonly readOnly: readonly string[]; readonly overlay: string};
+
 /** All that decides a machine's command line. */
 export interface MachineSpec {
   readonly accelerator: Accelerator;
   readonly cpus: number;
   readonly memoryMib: number;
-  /** The archive's disk; opened read-only under a throw-away overlay. */
-  readonly diskPath: string;
-  /** Folder for the machine's own files: sockets, console, overlay. */
+  readonly disk: MachineDisk;
+  /** Folder for the machine's own files: the console, sockets */
   readonly runDir: string;
+  /** The guest's memory as a file: shared with it, or only read from it (and then changes stay in this process). */
+  readonly ram?: {readonly path: string; readonly shared: boolean};
+  /** Waits for a saved state instead of booting. */
+  readonly incoming?: boolean;
 }
 
 /** A QEMU that can be run: the program and what must stand before and around its arguments. */
@@ -20,22 +31,83 @@ export interface QemuProgram {
   readonly prefixArgs: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly version: string;
+  /** The whole first line of `--version`: distributions patch what they give the same number. */
+  readonly build: string;
   /** `host` or `archive`: where it was found. */
   readonly origin: 'host' | 'archive';
 }
 
 /** Where a machine's files lie in its run folder. */
-export function machinePaths(runDir: string): {readonly qmpSocket: string; readonly console: string} {
-  return {qmpSocket: `${runDir}/qmp.sock`, console: `${runDir}/console.log`};
+export function machinePaths(runDir: string) {
+  return {
+    qmpSocket: `${runDir}/qmp.sock`,
+    agentSocket: `${runDir}/agent.sock`,
+    console: `${runDir}/console.log`,
+    overlay: `${runDir}/overlay.qcow2`,
+    ram: `${runDir}/ram`,
+  } as const;
+}
+
+/** QEMU's arguments for a machine: the published one, or ours that boots sooner and can be frozen. */
+export function qemuArgs(spec: MachineSpec): readonly string[] {
+  return spec.disk.kind === 'published' ? publishedArgs(spec, spec.disk.path) : fastArgs(spec, spec.disk);
 }
 
 /**
- * QEMU's arguments: the published starter's `-hda vm.qcow2 -smp 2 -m 2048M -nographic -nic user,hostfwd=…,model=virtio`,
+ * The published starter's `-hda vm.qcow2 -smp 2 -m 2048M -nographic -nic user,hostfwd=…,model=virtio`,
  * which decides what the guest sees (its default CPU model, too), with three things of our own around it. The disk is opened with `snapshot=on`: all writes go to
  * an unlinked temporary file, so the archive stays as it is and a killed QEMU leaves nothing. The console goes to a file. The
  * forwarded port is on loopback and chosen by the kernel (port 0), so two machines never race for one.
  */
-export function qemuArgs(spec: MachineSpec): readonly string[] {
+function publishedArgs(spec: MachineSpec, diskPath: string): readonly string[] {
+  return [
+    ...commonArgs(spec, `pc,accel=${spec.accelerator}`),
+    '-drive',
+    `file=${escapeComma(diskPath)},if=ide,index=0,media=disk,format=qcow2,snapshot=on`,
+    '-vga',
+    'std',
+    '-nic',
+    'user,id=net0,model=virtio,hostfwd=tcp:127.0.0.1:0-:22',
+  ];
+}
+
+/**
+ * The same board, CPUs, memory and network; the disk on virtio instead of emulated IDE, no graphics adapter, no option ROMs, writes to
+ * the throw-away overlay without flushes, memory in a file so that it can be kept, and a port for the command agent.
+ */
+function fastArgs(spec: MachineSpec, disk: Extract<MachineDisk, {kind: 'chain'}>): readonly string[] {
+  const paths = machinePaths(spec.runDir);
+  const backend = spec.ram
+    ? [
+        '-object',
+        `memory-backend-file,id=pc.ram,size=${spec.memoryMib}M,mem-path=${escapeComma(spec.ram.path)},share=${spec.ram.shared ? 'on' : 'off'}`,
+      ]
+    : [];
+  return [
+    ...backend,
+    ...commonArgs(spec, `pc,accel=${spec.accelerator}${spec.ram ? ',memory-backend=pc.ram' : ''}`),
+    ...chainArgs(disk),
+    '-device',
+    `virtio-blk-pci,drive=${nodeName(disk.readOnly.length)}`,
+    '-vga',
+    'none',
+    // Under TCG a QEMU CPU of AMD make marks its TSC unstable, and the guest then reads the slow ACPI timer; an Atom has an invariant one, and needs no PTI.
+    ...(spec.accelerator === 'tcg' ? ['-cpu', 'qemu64,vendor=GenuineIntel,family=6,model=28'] : []),
+    '-netdev',
+    'user,id=net0,hostfwd=tcp:127.0.0.1:0-:22',
+    '-device',
+    'virtio-net-pci,netdev=net0,romfile=',
+    '-device',
+    'virtio-serial-pci',
+    '-chardev',
+    `socket,id=agent,path=${escapeComma(paths.agentSocket)},server=on,wait=off`,
+    '-device',
+    `virtserialport,chardev=agent,name=${AGENT_PORT_NAME}`,
+    ...(spec.incoming ? ['-incoming', 'defer'] : []),
+  ];
+}
+
+function commonArgs(spec: MachineSpec, machine: string): readonly string[] {
   const paths = machinePaths(spec.runDir);
   return [
     '-name',
@@ -43,25 +115,45 @@ export function qemuArgs(spec: MachineSpec): readonly string[] {
     '-nodefaults',
     '-no-user-config',
     '-machine',
-    `pc,accel=${spec.accelerator}`,
+    machine,
     '-smp',
     String(spec.cpus),
     '-m',
     `${spec.memoryMib}M`,
-    '-drive',
-    `file=${escapeComma(spec.diskPath)},if=ide,index=0,media=disk,format=qcow2,snapshot=on`,
     '-display',
     'none',
-    '-vga',
-    'std',
     '-chardev',
     `file,id=console,path=${escapeComma(paths.console)}`,
     '-serial',
     'chardev:console',
-    '-nic',
-    'user,id=net0,model=virtio,hostfwd=tcp:127.0.0.1:0-:22',
     '-qmp',
     `unix:${escapeComma(paths.qmpSocket)},server=on,wait=off`,
+  ];
+}
+
+function nodeName(index: number): string {
+  return `disk${index}`;
+}
+
+/**
+ * One block node an image, each over the one before (qemu-storage-daemon(1), "blockdev"). Flushes are left out: after a crash of the machine nobody wants what was
+ * written to it. The overlay of a machine that is kept is read by others while its QEMU still holds it, hence no lock.
+ */
+function chainArgs({readOnly, overlay}: Extract<MachineDisk, {kind: 'chain'}>): readonly string[] {
+  const node = (path: string, index: number, isReadOnly: boolean): readonly string[] => [
+    '-blockdev',
+    [
+      `driver=qcow2,node-name=${nodeName(index)},read-only=${isReadOnly ? 'on' : 'off'},cache.direct=off,cache.no-flush=on`,
+      isReadOnly ? undefined : 'discard=unmap',
+      `file.driver=file,file.filename=${escapeComma(path)},file.locking=off,file.cache.no-flush=on`,
+      index === 0 ? undefined : `backing=${nodeName(index - 1)}`,
+    ]
+      .filter(part => part !== undefined)
+      .join(','),
+  ];
+  return [
+    ...readOnly.flatMap((path, index) => node(path, index, true)),
+    ...node(overlay, readOnly.length, false),
   ];
 }
 

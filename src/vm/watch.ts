@@ -5,6 +5,8 @@ import type {Child, Clock, Files, Ssh} from '../base/ports.ts';
 export type BootFailure =
   | {readonly kind: 'died'; readonly detail: string}
   | {readonly kind: 'silent'; readonly seconds: number}
+  /** The console says that the boot cannot go on. */
+  | {readonly kind: 'stuck'; readonly line: string}
   | {readonly kind: 'deadline'; readonly seconds: number};
 
 export interface WatchOptions {
@@ -44,6 +46,8 @@ export async function watchBoot(
     if (sizeBytes !== consoleBytes) {
       consoleBytes = sizeBytes;
       lastSignMs = nowMs;
+      const line = stuckLine(await ports.files.readTail(options.consolePath, STUCK_TAIL_BYTES));
+      if (line !== undefined) return {kind: 'stuck', line};
     }
     options.onConsole?.(sizeBytes, nowMs - startedMs);
     if (options.silenceLimitMs !== undefined && nowMs - lastSignMs > options.silenceLimitMs) {
@@ -54,6 +58,16 @@ export async function watchBoot(
     }
     await Promise.race([ports.clock.sleep(POLL_INTERVAL_MS, options.signal), died]);
   }
+}
+
+const STUCK_TAIL_BYTES = 4 * 1024;
+/** The kernel's panic; initramfs-tools, dracut and systemd when the root file system does not come; SeaBIOS and GRUB without a disk. */
+const STUCK =
+  /Kernel panic - not syncing.*|ALERT!.*does not exist.*|dracut-initqueue.*timeout.*|You are in (?:emergency|rescue) mode.*|No bootable device.*|error: no such device:.*|grub rescue>.*/;
+
+/** What a console's tail says when the boot cannot go on by itself. */
+export function stuckLine(consoleTail: string): string | undefined {
+  return STUCK.exec(consoleTail)?.[0].trim();
 }
 
 /** The failure as the user reads it, with the console's tail. */
@@ -72,6 +86,11 @@ export function bootError(failure: BootFailure, consoleTail: string, bootTimeout
           hint: 'see QEMU\'s message above; with little memory, lower the input "memory"',
         },
       );
+    case 'stuck':
+      return new UserError(`the VM cannot boot: ${failure.line}\n${console}`, {
+        stage: 'vm',
+        hint: 'is this disk a BuildKit archive that boots in plain QEMU? Get it again when it may be damaged',
+      });
     case 'silent':
       return new UserError(
         `the VM shows no sign of life: nothing new on the console for ${failure.seconds} s and no SSH banner\n${console}`,

@@ -1,0 +1,74 @@
+import type {AcceleratorDecision} from './accelerator.ts';
+import type {VmPlan} from './machine.ts';
+import type {BootFailure} from './watch.ts';
+
+/** `fast` boots sooner and can be frozen; `published` is the published starter's line. */
+export type MachineLine = 'fast' | 'published';
+
+/** One way to boot a disk. */
+export interface Attempt extends AcceleratorDecision {
+  readonly line: MachineLine;
+}
+
+export function firstAttempt(plan: Pick<VmPlan, 'machine'>, decision: AcceleratorDecision): Attempt {
+  return {...decision, line: plan.machine === 'published' ? 'published' : 'fast'};
+}
+
+/** A guest that hangs on our line must leave time for the published one. */
+const FAST_SHARE = 0.5;
+
+/** How long this attempt may take. */
+export function attemptTimeoutMs(plan: Pick<VmPlan, 'bootTimeoutMs'>, attempt: Attempt): number {
+  return attempt.line === 'fast' ? plan.bootTimeoutMs * FAST_SHARE : plan.bootTimeoutMs;
+}
+
+/**
+ * What to try after a failed boot: under `auto` TCG when it was KVM's fault, and the published line when it may be ours.
+ * @returns undefined when nothing is left; else the attempt and the warning that goes with it.
+ */
+export function nextAttempt(
+  plan: Pick<VmPlan, 'accelerator'>,
+  last: Attempt,
+  failure: BootFailure,
+): {readonly attempt: Attempt; readonly warning: string} | undefined {
+  const kvmFault = kvmReason(last, failure);
+  if (plan.accelerator === 'auto' && kvmFault !== undefined) {
+    return {
+      attempt: {accelerator: 'tcg', reason: kvmFault, line: last.line},
+      warning: `${kvmFault}. Starting again under TCG, 5 to 20 times slower; accelerator: tcg spares this attempt.`,
+    };
+  }
+  // A KVM that was demanded and does not work is no fault of the line.
+  if (last.line === 'published' || kvmFault !== undefined) return undefined;
+  return {
+    attempt: {...last, line: 'published'},
+    warning: `the guest does not come up on a virtio disk (${describe(failure)}). Starting again with the published starter's devices; machine: published spares this attempt.`,
+  };
+}
+
+/** Why KVM is to blame; undefined when it is not. */
+function kvmReason(last: Attempt, failure: BootFailure): string | undefined {
+  if (last.accelerator !== 'kvm') return undefined;
+  if (failure.kind === 'silent')
+    return `KVM opens, but the guest showed no sign of life for ${failure.seconds} s`;
+  if (failure.kind === 'died' && /\bkvm\b/i.test(failure.detail))
+    return `QEMU could not use KVM (${lastLine(failure.detail)})`;
+  return undefined;
+}
+
+function describe(failure: BootFailure): string {
+  switch (failure.kind) {
+    case 'died':
+      return lastLine(failure.detail) || 'QEMU ended';
+    case 'stuck':
+      return failure.line;
+    case 'silent':
+      return `no sign of life for ${failure.seconds} s`;
+    case 'deadline':
+      return `not up after ${failure.seconds} s`;
+  }
+}
+
+function lastLine(text: string): string {
+  return text.trim().split('\n').at(-1) ?? '';
+}

@@ -1,0 +1,48 @@
+import type {Emit} from '../base/events.ts';
+import type {Clock, Files, InteractiveSession, Kvm, Processes, Session, Sockets, Ssh} from '../base/ports.ts';
+import type {MachineFacts} from '../base/result.ts';
+import type {AcceleratorChoice} from './accelerator.ts';
+import type {Qmp} from './qmp.ts';
+
+/** `auto`: a machine that boots sooner and can be kept; `published`: the published starter's line alone. */
+export const MACHINE_CHOICES = ['auto', 'published'] as const;
+export type MachineChoice = (typeof MACHINE_CHOICES)[number];
+
+/** The part of a plan that concerns the machine. */
+export interface VmPlan {
+  readonly accelerator: AcceleratorChoice;
+  readonly machine: MachineChoice;
+  readonly cpus: number;
+  readonly memoryMib: number;
+  readonly bootTimeoutMs: number;
+  /** Under `auto`: how long a machine on KVM may show no sign of life before it is started again under TCG. */
+  readonly kvmPatienceMs: number;
+  readonly username: string;
+  readonly password: string;
+}
+
+export interface VmPorts {
+  readonly processes: Processes;
+  readonly files: Files;
+  readonly sockets: Sockets;
+  readonly ssh: Ssh;
+  readonly kvm: Kvm;
+  readonly clock: Clock;
+  readonly emit: Emit;
+}
+
+/** A running machine with a session into it. Disposing it ends QEMU and removes its folder. */
+export interface Vm extends AsyncDisposable {
+  readonly session: Session;
+  readonly machine: MachineFacts;
+  readonly sshPort: number;
+  readonly consolePath: string;
+  /** Aborted when the machine ends by itself, with what it said and the console's tail. */
+  readonly died: AbortSignal;
+  /** The control connection of a QEMU of our own. */
+  readonly qmp?: Qmp;
+  /** A session that has a terminal: the same one where it is SSH already. */
+  login(signal: AbortSignal): Promise<InteractiveSession>;
+  /** The error to show for one that came up in use: the machine's death explains a broken link better than the link does. */
+  explain(error: unknown): Promise<unknown>;
+}
