@@ -24,13 +24,26 @@ const RULES: Readonly<Record<string, {rooms: readonly string[]; foreign: readonl
     ],
   },
   forge: {rooms: ['base', 'host'], foreign: ['node:']},
-  'job.ts': {rooms: ['base', 'plan', 'archive', 'vm', 'build'], foreign: []},
+  'job.ts': {rooms: ['base', 'plan', 'build', 'machine.ts', 'warm-start.ts'], foreign: []},
+  'machine.ts': {rooms: ['base', 'plan', 'archive', 'vm', 'warm-start.ts'], foreign: []},
+  'warm-start.ts': {rooms: ['base', 'archive', 'vm'], foreign: []},
   actions: {
     rooms: ['base', 'plan', 'archive', 'host', 'report', 'job.ts'],
     foreign: ['node:', '@actions/core'],
   },
   cli: {
-    rooms: ['base', 'plan', 'archive', 'build', 'progress', 'host', 'report', 'forge', 'job.ts'],
+    rooms: [
+      'base',
+      'plan',
+      'archive',
+      'build',
+      'progress',
+      'host',
+      'report',
+      'forge',
+      'job.ts',
+      'machine.ts',
+    ],
     foreign: ['node:'],
   },
 };

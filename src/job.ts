@@ -1,17 +1,20 @@
-import {type Archive, type ArchivePorts, obtainArchive} from './archive/obtain.ts';
-import {findQemuInRootfs} from './archive/qemu-in-image.ts';
 import {asCanceled, CanceledError, messageOf, type Stage, UserError} from './base/errors.ts';
 import type {Emit, RunStage} from './base/events.ts';
-import {JOB_RESULT_SCHEMA, type JobResult, type Outcome, type Timings, type Versions} from './base/result.ts';
+import {
+  JOB_RESULT_SCHEMA,
+  type JobResult,
+  type Outcome,
+  type SnapshotFacts,
+  type Timings,
+  type Versions,
+} from './base/result.ts';
 import {type BuildPorts, type BuildRecord, prepareBuild, runBuild} from './build/build.ts';
-import {awaitBuildkit, inspect, versionMismatch} from './build/inspect.ts';
+import {awaitBuildkit, checkAlive, inspect, parseVersions, versionMismatch} from './build/inspect.ts';
+import {type MachinePorts, withMachine} from './machine.ts';
 import type {Plan} from './plan/plan.ts';
-import {bootVm} from './vm/boot.ts';
-import {findHostQemu, proveQemu} from './vm/find-qemu.ts';
-import type {Vm, VmPorts} from './vm/machine.ts';
-import type {QemuProgram} from './vm/qemu-args.ts';
+import type {GuestProbe} from './warm-start.ts';
 
-export type JobPorts = Omit<VmPorts, 'emit'> & Omit<ArchivePorts, 'emit'> & BuildPorts;
+export type JobPorts = Omit<MachinePorts, 'emit' | 'stage'> & BuildPorts;
 
 /**
  * The main job: obtains the archive, boots it, looks what it is, builds in it, and takes it down again.
@@ -28,19 +31,11 @@ export async function runJob(
     const prepared = await job.stage('plan', 'Check the inputs', () =>
       prepareBuild({...ports, emit: job.emit}, plan.build, plan.archive.expectedBuildkit),
     );
-    await withMachine(plan, {...ports, emit: job.emit, stage: job.stage}, signal, async vm => {
+    const context = {...ports, emit: job.emit, stage: job.stage};
+    await withMachine(plan, context, probe(job, signal), signal, async (vm, versions) => {
       const stop = AbortSignal.any([signal, vm.died]);
-      await job.stage('vm', 'Wait for BuildKit', () => awaitBuildkit(vm.session, stop));
-      const versions = await job.stage('inspect', 'Look what the VM holds', () => inspect(vm.session, stop));
       job.found(versions);
-      await runBuild(
-        {...ports, emit: job.emit, stage: job.stage},
-        vm.session,
-        versions,
-        prepared,
-        job.build,
-        stop,
-      );
+      await runBuild(context, vm.session, versions, prepared, job.build, stop);
     });
   } catch (error) {
     job.fail(error, signal);
@@ -48,49 +43,17 @@ export async function runJob(
   return job.finish();
 }
 
-export type MachinePorts = ArchivePorts & VmPorts & {readonly stage?: RunStage};
-
-/** Obtains an archive, boots it, lends it to `use`, and takes it down again, whatever happened. */
-export async function withMachine<T>(
-  plan: Plan,
-  ports: MachinePorts,
-  signal: AbortSignal,
-  use: (vm: Vm) => Promise<T>,
-): Promise<T> {
-  const stage: RunStage = ports.stage ?? ((_stage, _title, work) => work());
-  await using archive = await stage('archive', `Obtain the archive ${plan.archive.reference}`, () =>
-    obtainArchive(ports, plan.archive, signal),
-  );
-  await using vm = await stage('vm', 'Boot the VM', async () =>
-    bootVm(ports, plan.vm, await findQemu(ports, archive, signal), archive.diskPath, signal),
-  );
-  try {
-    return await use(vm);
-  } catch (error) {
-    // The machine's death explains whatever broke because of it.
-    throw signal.aborted ? error : await vm.explain(error);
-  }
-}
-
-/** The host's QEMU when it has one that works, else the archive's own. @throws UserError when there is neither. */
-async function findQemu(ports: MachinePorts, archive: Archive, signal: AbortSignal): Promise<QemuProgram> {
-  const host = await findHostQemu(ports.processes);
-  if (host) return host;
-  const hint = 'install it: sudo apt-get install qemu-system-x86';
-  if (!archive.unpackRootfs) {
-    throw new UserError('there is no QEMU: qemu-system-x86_64 is not on PATH, and a bare disk brings none', {
-      stage: 'vm',
-      hint,
-    });
-  }
-  const found = await findQemuInRootfs(ports.files, await archive.unpackRootfs(signal));
-  if (!found) {
-    throw new UserError('there is no QEMU: qemu-system-x86_64 is neither on PATH nor in the image', {
-      stage: 'vm',
-      hint,
-    });
-  }
-  return proveQemu(ports.processes, {...found, version: '', build: '', origin: 'archive'});
+/** How to know that a machine's BuildKit is up, and which one it is. */
+function probe(job: Job, signal: AbortSignal): GuestProbe<Versions> {
+  return {
+    async ready({session, died}) {
+      const stop = AbortSignal.any([signal, died]);
+      await job.stage('vm', 'Wait for BuildKit', () => awaitBuildkit(session, stop));
+      return job.stage('inspect', 'Look what the VM holds', () => inspect(session, stop));
+    },
+    parse: parseVersions,
+    check: (session, versions, stop) => checkAlive(session, versions, stop),
+  };
 }
 
 /** The state of one run: the stage it is in, what it found so far, its clock. */
@@ -116,6 +79,7 @@ class Job {
     this.emit = event => {
       if (event.kind === 'warning') this.#warnings.push(event.message);
       if (event.kind === 'booted') this.#vmFacts = {...this.#vmFacts, machine: event.machine};
+      if (event.kind === 'frozen') this.#frozen(event.snapshot);
       listen(event);
     };
   }
@@ -141,6 +105,12 @@ class Job {
     this.emit({kind: 'inspected', versions});
     const mismatch = versionMismatch(this.#plan.archive.expectedBuildkit, versions);
     if (mismatch !== undefined) this.emit({kind: 'warning', message: mismatch});
+  }
+
+  #frozen(snapshot: SnapshotFacts): void {
+    const {machine} = this.#vmFacts;
+    if (!machine?.start) return;
+    this.#vmFacts = {...this.#vmFacts, machine: {...machine, start: {...machine.start, snapshot}}};
   }
 
   fail(error: unknown, signal: AbortSignal): void {

@@ -3,7 +3,7 @@ import type {JobResult, Versions} from '../../src/base/result.ts';
 import {type BuildRecord, prepareBuild, runBuild} from '../../src/build/build.ts';
 import {awaitBuildkit, inspect} from '../../src/build/inspect.ts';
 import {localPorts} from '../../src/host/local.ts';
-import {withMachine} from '../../src/job.ts';
+import {ANY_GUEST, withMachine} from '../../src/machine.ts';
 import type {Vm} from '../../src/vm/machine.ts';
 import {planFor} from './machine.ts';
 
@@ -39,6 +39,7 @@ export class SharedMachine {
       const used = withMachine(
         planFor(raw),
         {...localPorts, emit},
+        ANY_GUEST,
         new AbortController().signal,
         async vm => {
           await prepare(vm);

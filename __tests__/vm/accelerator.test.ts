@@ -1,5 +1,6 @@
 import {describe, expect, test} from '@jest/globals';
 import {UserError} from '../../src/base/errors.ts';
+import type {JobEvent} from '../../src/base/events.ts';
 import type {KvmState} from '../../src/base/ports.ts';
 import {type AcceleratorChoice, chooseAccelerator, decideAccelerator} from '../../src/vm/accelerator.ts';
 
@@ -46,7 +47,14 @@ describe('chooseAccelerator', () => {
       calls.push(call);
       return state;
     };
-    return {calls, probe: answer('probe', first), repair: answer('repair', repaired)};
+    return {
+      calls,
+      warnings: [] as string[],
+      kvm: {probe: answer('probe', first), repair: answer('repair', repaired)},
+      emit(event: JobEvent) {
+        if (event.kind === 'warning') this.warnings.push(event.message);
+      },
+    };
   };
 
   test('a device that is denied is repaired', async () => {
@@ -56,10 +64,12 @@ describe('chooseAccelerator', () => {
   });
 
   test('a repair that fails leaves TCG with the reason', async () => {
-    expect(await chooseAccelerator('auto', kvm(denied, denied))).toMatchObject({
+    const device = kvm(denied, denied);
+    expect(await chooseAccelerator('auto', device)).toMatchObject({
       accelerator: 'tcg',
       advice: expect.stringMatching(/sudo/),
     });
+    expect(device.warnings).toEqual([expect.stringMatching(/^no KVM: .* under TCG.*sudo/)]);
   });
 
   test('tcg does not even look', async () => {

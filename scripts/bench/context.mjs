@@ -9,7 +9,7 @@ const RUNS = 3;
 const MIB = 1024 ** 2;
 
 export async function* bench() {
-  const {withMachine, sendContext, localPorts, parseInputs, makePlan} = await load('scripts/bench/job.ts');
+  const {withMachine, ANY_GUEST, sendContext, localPorts, parseInputs, makePlan} = await load('scripts/bench/job.ts');
   const dir = await mkdtemp(join(tmpdir(), 'bench-context-'));
   try {
     const many = join(dir, 'many');
@@ -23,7 +23,7 @@ export async function* bench() {
       storeDir: dir,
     });
     const signal = new AbortController().signal;
-    const rows = await withMachine(plan, {...localPorts, emit: () => undefined}, signal, async vm => {
+    const rows = await withMachine(plan, {...localPorts, emit: () => undefined}, ANY_GUEST, signal, async vm => {
       const ours = [];
       const theirs = [];
       const send = contextDir => {

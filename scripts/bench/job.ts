@@ -2,6 +2,7 @@
 
 export {sendContext} from '../../src/build/context.ts';
 export {localPorts} from '../../src/host/local.ts';
-export {runJob, withMachine} from '../../src/job.ts';
+export {runJob} from '../../src/job.ts';
+export {ANY_GUEST, withMachine} from '../../src/machine.ts';
 export {parseInputs} from '../../src/plan/inputs.ts';
 export {makePlan} from '../../src/plan/plan.ts';

@@ -18,6 +18,9 @@ export function judge(entry: StoredEntry | undefined, bootId: string): Trust {
   if (entry.key.kind === 'disks' && content.sizeBytes !== record.sizeBytes) {
     return {kind: 'damaged', why: `it has ${content.sizeBytes} bytes instead of ${record.sizeBytes}`};
   }
+  // Gigabytes that are meant to be read only as they are touched: what would have to be read whole is made anew.
+  if (entry.key.kind === 'snapshots' && bootId !== record.bootId)
+    return {kind: 'damaged', why: 'the machine was started anew'};
   if (content.modifiedMs !== record.modifiedMs) return {kind: 'unsure', why: 'it was touched'};
   if (bootId !== record.bootId) return {kind: 'unsure', why: 'the machine was started anew'};
   return {kind: 'whole'};

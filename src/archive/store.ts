@@ -168,8 +168,12 @@ export class Store implements StoreUpkeep {
 
   /** Reads all bytes. @returns what is wrong with them. */
   async #compare(entry: StoredEntry, signal?: AbortSignal): Promise<string | undefined> {
+    const {folder} = this.#ports;
     try {
-      const {contentDigest} = await this.#ports.folder.measure(entry.path, signal);
+      const contentDigest =
+        entry.key.kind === 'snapshots'
+          ? await folder.seal(entry.path)
+          : (await folder.measure(entry.path, signal)).contentDigest;
       return contentDigest === entry.record?.contentDigest
         ? undefined
         : `its digest is ${contentDigest}, not ${entry.record?.contentDigest}`;

@@ -1,6 +1,6 @@
 import type {CacheEntry} from './cache.ts';
 import type {Stage} from './errors.ts';
-import type {JobResult, MachineFacts, SourceLocation, Versions} from './result.ts';
+import type {JobResult, MachineFacts, SnapshotFacts, SourceLocation, Versions} from './result.ts';
 
 /**
  * Everything a job has to say while it runs. The log, the terminal, the summary and the tests are readers of
@@ -23,6 +23,8 @@ export type JobEvent =
   /** Worth keeping in GitHub's cache once the job is over. */
   | {readonly kind: 'cache-save'; readonly entry: CacheEntry}
   | {readonly kind: 'booted'; readonly machine: MachineFacts}
+  /** The machine was kept for later runs. */
+  | {readonly kind: 'frozen'; readonly snapshot: SnapshotFacts; readonly seconds: number}
   | {readonly kind: 'inspected'; readonly versions: Versions}
   /** A piece of the build's plain log, cut anywhere. It comes from the VM: hostile until made inert. */
   | {readonly kind: 'build-log'; readonly text: string}

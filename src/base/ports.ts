@@ -112,6 +112,17 @@ export interface Files {
   remove(path: string): Promise<void>;
   /** A new file, mode 0600. @throws when it exists. */
   write(path: string, bytes: Buffer | string): Promise<void>;
+  /** A new folder, mode 0700. @throws when it exists. */
+  makeDir(path: string): Promise<void>;
+  /** Copies a file's bytes; holes and blocks of zeros take no room in the copy. */
+  copySparse(path: string, dest: string): Promise<void>;
+  /**
+   * What tells a file's very bytes from those of any other file and time, without reading them: device, inode, size, times of change (inode(7): ctime
+   * cannot be set).
+   */
+  identity(path: string): Promise<string>;
+  /** Bytes that a file, or all files of a folder, take on the disk. */
+  allocatedBytes(path: string): Promise<number>;
   exists(path: string): Promise<boolean>;
   /** Size in bytes; undefined when there is no such file. */
   size(path: string): Promise<number | undefined>;
@@ -175,6 +186,39 @@ export interface Kvm {
   probe(): Promise<KvmState>;
   /** Tries to open it for this user by `sudo -n`; gives the state afterwards. */
   repair(): Promise<KvmState>;
+}
+
+/** What tells one CPU from another, as /proc/cpuinfo has it (proc(5)). */
+export interface CpuFacts {
+  readonly vendor: string;
+  readonly family: string;
+  readonly model: string;
+  readonly stepping: string;
+  readonly microcode: string;
+  readonly flags: readonly string[];
+}
+
+export interface Cpu {
+  /** Undefined when the system does not say. */
+  facts(): Promise<CpuFacts | undefined>;
+}
+
+/** A session over the command agent in the machine: no handshake, so the first command is quick. */
+export interface AgentSession extends Session {
+  /** Sets the machine's clock to this one's and stirs fresh random bytes into its pool. */
+  wake(): Promise<void>;
+}
+
+export interface Agents {
+  /**
+   * Starts the agent in a machine, to outlive this session.
+   * @returns why it cannot run there; undefined when it does.
+   */
+  install(session: Session, signal: AbortSignal): Promise<string | undefined>;
+  /** Does for a machine without agent what `AgentSession.wake` does. @throws when its clock cannot be set. */
+  wake(session: Session, signal: AbortSignal): Promise<void>;
+  /** @throws when no agent answers within `timeoutMs`. */
+  connect(socketPath: string, options: {timeoutMs: number; signal: AbortSignal}): Promise<AgentSession>;
 }
 
 export interface Sockets {

@@ -1,5 +1,5 @@
-/** What the store keeps: disks taken out of images, and root file systems unpacked. Each has a folder of this name. */
-export const STORE_KINDS = ['disks', 'rootfs'] as const;
+/** What the store keeps: disks taken out of images, root file systems unpacked, and frozen machines. Each has a folder of this name. */
+export const STORE_KINDS = ['disks', 'rootfs', 'snapshots'] as const;
 export type StoreKind = (typeof STORE_KINDS)[number];
 
 /** Beside a disk lies the rest of its layer's tar, when that is small: `<path>.frame` (`TarFrames`). A maker may leave one beside what it makes. */
@@ -68,6 +68,11 @@ export interface StoreFolder {
   list(): Promise<readonly StoredEntry[]>;
   /** Reads a file or folder whole: its size in bytes and the digest of its content. @throws when it is not there. */
   measure(path: string, signal?: AbortSignal): Promise<{sizeBytes: number; contentDigest: string}>;
+  /**
+   * The digest of what the file system says of a folder's files, without reading them: name, inode, size, times of change. Content that was touched
+   * after it was sealed has another one, whatever was done to its times (inode(7): ctime cannot be set).
+   */
+  seal(path: string): Promise<string>;
   /** A path in a new, empty folder on the store's file system, where the entry is made. Needs the entry's lock. */
   begin(key: StoreKey): Promise<string>;
   /** Takes what was made into the store: complete or not at all. Needs the entry's lock. */

@@ -48,6 +48,30 @@ export async function awaitBuildkit(session: Session, signal: AbortSignal): Prom
 }
 
 /**
+ * Asks a machine that was restored whether its daemon answers, and whether it is the one that `versions` speaks of: a worker keeps its ID with its
+ * state folder. @throws when it does not, or is not.
+ */
+export async function checkAlive(session: Session, versions: Versions, signal: AbortSignal): Promise<void> {
+  const {code, stdout, stderr} = await session.output(['sh', '-c', `${PATHS}exec buildctl debug workers`], {
+    signal,
+  });
+  if (code !== 0) throw new Error(`BuildKit does not answer: ${(stderr || stdout).trim()}`);
+  const missing = versions.workers.find(({id}) => !stdout.includes(id));
+  if (missing || versions.workers.length === 0) throw new Error('another BuildKit answers than was frozen');
+}
+
+/** Reads facts that were kept as JSON. @throws when they are none. */
+export function parseVersions(value: unknown): Versions {
+  const versions = value as Partial<Versions> | null | undefined;
+  if (typeof versions?.buildkit?.version !== 'string' || !Array.isArray(versions.workers)) {
+    throw new Error('it does not say which BuildKit it holds');
+  }
+  return versions as Versions;
+}
+
+const PATHS = 'PATH=$PATH:/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin; ';
+
+/**
  * One script for all questions, side by side: a round trip to an emulated machine costs more than an answer. Each answer stands under a line
  * `@@name`. buildkitd takes `buildkit-runc` before `runc` (cmd/buildkitd, `getOCIExecutor`), so that is the one to ask.
  */

@@ -3,7 +3,7 @@ import type {JobEvent} from '../base/events.ts';
 import type {Terminal} from '../base/ports.ts';
 import {openPorts} from '../host/local.ts';
 import {storeDir} from '../host/place.ts';
-import {withMachine} from '../job.ts';
+import {ANY_GUEST, withMachine} from '../machine.ts';
 import {parseInputs} from '../plan/inputs.ts';
 import {loginOf} from '../plan/login.ts';
 import {makePlan} from '../plan/plan.ts';
@@ -39,6 +39,7 @@ export async function sshCommand(argv: readonly string[], signal: AbortSignal): 
       }),
       emit: say,
     },
+    ANY_GUEST,
     signal,
     async vm => {
       const stop = AbortSignal.any([signal, vm.died]);

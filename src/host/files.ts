@@ -1,8 +1,21 @@
 import {createReadStream} from 'node:fs';
-import {chmod, mkdtemp, open, readFile, rm, stat, statfs, writeFile} from 'node:fs/promises';
+import {
+  chmod,
+  lstat,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  statfs,
+  writeFile,
+} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import type {Files} from '../base/ports.ts';
+import {localProcesses} from './processes.ts';
 
 /** sockaddr_un.sun_path holds 108 bytes (unix(7)); the rest is for the socket's own name. */
 const LONGEST_SOCKET_DIR_BYTES = 80;
@@ -20,6 +33,18 @@ export const localFiles: Files = {
   },
   remove: path => rm(path, {recursive: true, force: true, maxRetries: 3}),
   write: (path, bytes) => writeFile(path, bytes, {flag: 'wx', mode: 0o600}),
+  makeDir: path => mkdir(path, {mode: 0o700}).then(() => undefined),
+  async copySparse(path, dest) {
+    // GNU cp (coreutils) knows reflinks, holes and copy_file_range; Node knows none of them.
+    const args = ['--sparse=always', '--reflink=auto', '--', path, dest];
+    const {code, stderr} = await localProcesses.output({file: 'cp', args});
+    if (code !== 0) throw new Error(stderr.trim());
+  },
+  allocatedBytes,
+  async identity(path) {
+    const {dev, ino, size, mtimeNs, ctimeNs} = await stat(path, {bigint: true});
+    return `file ${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
+  },
   exists: async path => (await kindOf(path)) !== undefined,
   size: async path => {
     try {
@@ -46,6 +71,18 @@ export const localFiles: Files = {
     return bavail * bsize;
   },
 };
+
+/** `st_blocks` counts units of 512 bytes (inode(7)). */
+const BLOCK_BYTES = 512;
+
+async function allocatedBytes(path: string): Promise<number> {
+  const stats = await lstat(path);
+  let bytes = stats.blocks * BLOCK_BYTES;
+  if (stats.isDirectory()) {
+    for (const name of await readdir(path)) bytes += await allocatedBytes(join(path, name));
+  }
+  return bytes;
+}
 
 async function kindOf(path: string): Promise<'file' | 'directory' | 'other' | undefined> {
   try {

@@ -1,4 +1,6 @@
+import {localAgents} from './agents.ts';
 import {systemClock} from './clock.ts';
+import {localCpu} from './cpu.ts';
 import {dockerCredentials, givenCredentials} from './docker-config.ts';
 import {localFiles} from './files.ts';
 import {localImages} from './images.ts';
@@ -32,7 +34,9 @@ export function openPorts({env, login, warn}: LocalOptions) {
 
 /** All ports, for real, on this machine; registries without a login. */
 export const localPorts = {
+  agents: localAgents,
   clock: systemClock,
+  cpu: localCpu,
   files: {...localFiles, ...localLinks},
   frames: tarFrames,
   images: localImages,

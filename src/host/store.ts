@@ -1,4 +1,4 @@
-import {randomUUID} from 'node:crypto';
+import {createHash, randomUUID} from 'node:crypto';
 import type {Stats} from 'node:fs';
 import {lstat, mkdir, readdir, readFile, rename, rm, utimes, writeFile} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
@@ -25,10 +25,10 @@ const TRASH = '.trash-';
 export const STAGING_PREFIX = `.${TEMP_DIR_PREFIX}cache-`;
 /** Folders of no known owner, of an older form of the store, are left alone for so long. */
 const OLD_MS = 3_600_000;
-const SUFFIX: Readonly<Record<StoreKind, string>> = {disks: '.qcow2', rootfs: ''};
+const SUFFIX: Readonly<Record<StoreKind, string>> = {disks: '.qcow2', rootfs: '', snapshots: ''};
 
 /**
- * The store's folder: `disks/<hex>.qcow2` and `rootfs/<hex>/`, each with its record `<hex>.json` beside it, whose modification time is the last use.
+ * The store's folder: `disks/<hex>.qcow2`, `rootfs/<hex>/` and `snapshots/<hex>/`, each with its record `<hex>.json` beside it, whose modification time is the last use.
  * There is no index that could be torn: each entry stands for itself, and is there once its record is.
  */
 export function openStoreFolder(dir: string): StoreFolder {
@@ -77,6 +77,15 @@ class LocalStoreFolder implements StoreFolder {
 
   measure(path: string, signal?: AbortSignal): Promise<{sizeBytes: number; contentDigest: string}> {
     return measure(path, signal);
+  }
+
+  async seal(path: string): Promise<string> {
+    const hash = createHash('sha256');
+    for (const name of (await readdir(path)).sort()) {
+      const {ino, size, mtimeNs, ctimeNs} = await lstat(join(path, name), {bigint: true});
+      hash.update(`${JSON.stringify(name)} ${ino} ${size} ${mtimeNs} ${ctimeNs}\n`);
+    }
+    return `sha256:${hash.digest('hex')}`;
   }
 
   async begin(key: StoreKey): Promise<string> {

@@ -87,6 +87,7 @@ export const INPUTS = {
   preflight: choice<PreflightMode>('notice', PREFLIGHT_MODES),
   accelerator: choice('auto', ['auto', 'kvm', 'tcg'] as const),
   machine: choice('auto', ['auto', 'published'] as const),
+  snapshot: choice('auto', ['auto', 'off'] as const),
   cpus: {
     default: '2',
     parse: (value: string, name: string) => values.parseInteger(name, value, {min: 1, max: 64, unit: 'CPUs'}),

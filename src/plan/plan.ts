@@ -24,6 +24,7 @@ export interface Plan {
   readonly vm: {
     readonly accelerator: 'auto' | 'kvm' | 'tcg';
     readonly machine: 'auto' | 'published';
+    readonly snapshot: 'auto' | 'off';
     readonly cpus: number;
     readonly memoryMib: number;
     readonly bootTimeoutMs: number;
@@ -59,6 +60,7 @@ export function makePlan(inputs: Inputs, place: Place): Plan {
     vm: {
       accelerator: inputs.accelerator,
       machine: inputs.machine,
+      snapshot: inputs.snapshot,
       cpus: inputs.cpus,
       memoryMib: inputs.memory,
       bootTimeoutMs: inputs['boot-timeout'] * 1000,

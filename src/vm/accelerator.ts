@@ -1,4 +1,5 @@
 import {UserError} from '../base/errors.ts';
+import type {Emit} from '../base/events.ts';
 import type {Kvm, KvmState} from '../base/ports.ts';
 import type {Accelerator} from './qemu-args.ts';
 
@@ -35,9 +36,19 @@ export function decideAccelerator(choice: AcceleratorChoice, kvm: KvmState): Acc
   return {accelerator: 'tcg', reason, advice};
 }
 
-/** Looks at `/dev/kvm`, mends its permissions when it can, and decides. */
-export async function chooseAccelerator(choice: AcceleratorChoice, kvm: Kvm): Promise<AcceleratorDecision> {
+/** Looks at `/dev/kvm`, mends its permissions when it can, decides, and warns when it is not what was wished for. */
+export async function chooseAccelerator(
+  choice: AcceleratorChoice,
+  {kvm, emit}: {readonly kvm: Kvm; readonly emit: Emit},
+): Promise<AcceleratorDecision> {
   if (choice === 'tcg') return {accelerator: 'tcg'};
   const first = await kvm.probe();
-  return decideAccelerator(choice, first.kind === 'denied' ? await kvm.repair() : first);
+  const decision = decideAccelerator(choice, first.kind === 'denied' ? await kvm.repair() : first);
+  if (decision.reason !== undefined) {
+    emit({
+      kind: 'warning',
+      message: `no KVM: ${decision.reason}. Going on under TCG, 5 to 20 times slower. To mend it: ${decision.advice}`,
+    });
+  }
+  return decision;
 }

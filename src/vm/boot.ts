@@ -1,8 +1,9 @@
 import type {Emit} from '../base/events.ts';
-import type {MachineFacts} from '../base/result.ts';
-import {chooseAccelerator} from './accelerator.ts';
+import type {MachineFacts, StartFacts} from '../base/result.ts';
+import type {AcceleratorDecision} from './accelerator.ts';
 import {type Attempt, attemptTimeoutMs, firstAttempt, nextAttempt} from './attempts.ts';
 import {CONSOLE_TAIL_BYTES, deathSignal, explainFailure} from './death.ts';
+import {freeze} from './freeze.ts';
 import {login} from './login.ts';
 import type {Vm, VmPlan, VmPorts} from './machine.ts';
 import {emptyQcow2, virtualSize} from './overlay.ts';
@@ -20,18 +21,13 @@ export async function bootVm(
   plan: VmPlan,
   qemu: QemuProgram,
   diskPath: string,
+  decision: AcceleratorDecision,
+  start: StartFacts,
   signal: AbortSignal,
 ): Promise<Vm> {
-  const decision = await chooseAccelerator(plan.accelerator, ports.kvm);
-  if (decision.reason !== undefined) {
-    ports.emit({
-      kind: 'warning',
-      message: `no KVM: ${decision.reason}. Going on under TCG, 5 to 20 times slower. To mend it: ${decision.advice}`,
-    });
-  }
   let attempt = firstAttempt(plan, decision);
   while (true) {
-    const tried = await tryBoot(ports, plan, qemu, diskPath, attempt, signal);
+    const tried = await tryBoot(ports, plan, qemu, diskPath, attempt, start, signal);
     if ('session' in tried) return tried;
     const next = nextAttempt(plan, attempt, tried.failure);
     if (!next) throw bootError(tried.failure, tried.consoleTail, attemptTimeoutMs(plan, attempt));
@@ -46,6 +42,7 @@ async function tryBoot(
   qemu: QemuProgram,
   diskPath: string,
   attempt: Attempt,
+  start: StartFacts,
   signal: AbortSignal,
 ): Promise<Vm | {failure: BootFailure; consoleTail: string}> {
   const running = await startQemu(
@@ -74,7 +71,7 @@ async function tryBoot(
     }
     const died = deathSignal(ports, child, paths.console);
     const session = await login(ports, plan, sshPort, AbortSignal.any([signal, died]));
-    const machine = machineFacts(plan, qemu, attempt);
+    const machine = machineFacts(plan, qemu, attempt, start);
     ports.emit({kind: 'booted', machine});
     return {
       session,
@@ -83,6 +80,9 @@ async function tryBoot(
       consolePath: paths.console,
       died,
       qmp: running.qmp,
+      ...(attempt.line === 'fast' && {
+        freeze: (destDir, about, stop) => freeze(ports, running, session, destDir, about, stop),
+      }),
       login: async () => session,
       explain: error => explainFailure(ports, died, runDir, error),
       async [Symbol.asyncDispose]() {
@@ -116,12 +116,12 @@ async function machineSpec(
   };
 }
 
-function machineFacts(plan: VmPlan, qemu: QemuProgram, attempt: Attempt): MachineFacts {
+function machineFacts(plan: VmPlan, qemu: QemuProgram, attempt: Attempt, start: StartFacts): MachineFacts {
   return {
     accelerator: attempt.accelerator,
     ...(attempt.reason !== undefined && {acceleratorReason: attempt.reason}),
     line: attempt.line,
-    start: {kind: 'cold'},
+    start,
     qemuVersion: qemu.version,
     cpus: plan.cpus,
     memoryMib: plan.memoryMib,

@@ -1,8 +1,9 @@
 import type {Emit} from '../base/events.ts';
 import type {Clock, Files, InteractiveSession, Kvm, Processes, Session, Sockets, Ssh} from '../base/ports.ts';
-import type {MachineFacts} from '../base/result.ts';
+import type {MachineFacts, SnapshotFacts} from '../base/result.ts';
 import type {AcceleratorChoice} from './accelerator.ts';
 import type {Qmp} from './qmp.ts';
+import type {SnapshotManifest} from './snapshot.ts';
 
 /** `auto`: a machine that boots sooner and can be kept; `published`: the published starter's line alone. */
 export const MACHINE_CHOICES = ['auto', 'published'] as const;
@@ -12,6 +13,8 @@ export type MachineChoice = (typeof MACHINE_CHOICES)[number];
 export interface VmPlan {
   readonly accelerator: AcceleratorChoice;
   readonly machine: MachineChoice;
+  /** `auto`: a machine that was frozen at this point before goes on from there. */
+  readonly snapshot: 'auto' | 'off';
   readonly cpus: number;
   readonly memoryMib: number;
   readonly bootTimeoutMs: number;
@@ -41,6 +44,12 @@ export interface Vm extends AsyncDisposable {
   readonly died: AbortSignal;
   /** The control connection of a QEMU of our own. */
   readonly qmp?: Qmp;
+  /** Writes the machine into a new folder and lets it go on; absent where it cannot be frozen. @throws when it fails. */
+  readonly freeze?: (
+    destDir: string,
+    about: Pick<SnapshotManifest, 'agent' | 'facts'>,
+    signal: AbortSignal,
+  ) => Promise<SnapshotFacts>;
   /** A session that has a terminal: the same one where it is SSH already. */
   login(signal: AbortSignal): Promise<InteractiveSession>;
   /** The error to show for one that came up in use: the machine's death explains a broken link better than the link does. */

@@ -1,0 +1,153 @@
+import {Snapshots} from './archive/snapshots.ts';
+import {messageOf} from './base/errors.ts';
+import type {Emit} from './base/events.ts';
+import type {Agents, Cpu, Session} from './base/ports.ts';
+import type {StoreFolder} from './base/store.ts';
+import type {AcceleratorDecision} from './vm/accelerator.ts';
+import {freezeWarning} from './vm/freeze.ts';
+import type {Vm, VmPlan, VmPorts} from './vm/machine.ts';
+import type {Accelerator, QemuProgram} from './vm/qemu-args.ts';
+import {restoreVm} from './vm/restore.ts';
+import {snapshotKey} from './vm/snapshot.ts';
+
+export interface WarmStartPorts extends VmPorts {
+  readonly agents: Agents;
+  readonly cpu: Cpu;
+  readonly openStore: (dir: string) => StoreFolder;
+  readonly registry: {
+    createHash(algorithm: 'sha256'): {update(bytes: Buffer): unknown; hex(): string};
+    nowEpochMs(): number;
+  };
+  readonly emit: Emit;
+}
+
+/** What a machine is used for: how to know that it can do it. */
+export interface GuestProbe<Facts> {
+  /** Waits until a machine that has just booted can do its work, and says what it is. */
+  ready(vm: Vm): Promise<Facts>;
+  /** Reads facts that were kept. @throws when they are no such facts. */
+  parse(value: unknown): Facts;
+  /** A quick look whether a machine that was restored still can. @throws when there is any doubt. */
+  check(session: Session, facts: Facts, signal: AbortSignal): Promise<void>;
+}
+
+/** Restored and checked within this time, or booted. */
+const RESTORE_LIMIT_MS = 10_000;
+
+/**
+ * Machines that were frozen once they were ready, before anything of a user came into them. Nothing that goes wrong here stops a job: it boots then.
+ */
+export class WarmStart<Facts> implements AsyncDisposable {
+  readonly #ports: WarmStartPorts;
+  readonly #plan: VmPlan;
+  readonly #qemu: QemuProgram;
+  readonly #disk: {readonly path: string; readonly identity: string; readonly label: string};
+  readonly #probe: GuestProbe<Facts>;
+  readonly #snapshots: Snapshots;
+
+  constructor(
+    ports: WarmStartPorts,
+    plan: VmPlan,
+    qemu: QemuProgram,
+    disk: {readonly path: string; readonly identity: string; readonly label: string},
+    storeDir: string,
+    probe: GuestProbe<Facts>,
+  ) {
+    this.#ports = ports;
+    this.#plan = plan;
+    this.#qemu = qemu;
+    this.#disk = disk;
+    this.#probe = probe;
+    this.#snapshots = new Snapshots({
+      folder: ports.openStore(storeDir),
+      nowMs: ports.registry.nowEpochMs,
+      emit: ports.emit,
+    });
+  }
+
+  /** @returns a machine that is ready; or why there is none, once for people. @throws CanceledError */
+  async restore(
+    decision: AcceleratorDecision,
+    signal: AbortSignal,
+  ): Promise<{readonly vm: Vm; readonly facts: Facts} | {readonly reason: string}> {
+    const digest = await this.#digest(decision.accelerator);
+    if (digest === undefined) return {reason: 'this machine does not tell its CPU or QEMU apart from others'};
+    const found = await this.#snapshots.find(digest);
+    if (found.kind === 'none') return {reason: 'no snapshot of this archive on this machine yet'};
+    if (found.kind === 'dropped') return this.#doubt(found.why);
+    let vm: Vm | undefined;
+    try {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(RESTORE_LIMIT_MS)]);
+      const frozen = {
+        dir: found.dir,
+        sizeBytes: found.sizeBytes,
+        accelerator: decision.accelerator,
+        ...(decision.reason !== undefined && {acceleratorReason: decision.reason}),
+      };
+      const restored = await restoreVm(this.#ports, this.#plan, this.#qemu, this.#disk.path, frozen, limit);
+      vm = restored;
+      const facts = this.#probe.parse(restored.manifest.facts);
+      await this.#probe.check(vm.session, facts, AbortSignal.any([limit, vm.died]));
+      this.#ports.emit({kind: 'booted', machine: vm.machine});
+      return {vm, facts};
+    } catch (error) {
+      await vm?.[Symbol.asyncDispose]();
+      signal.throwIfAborted();
+      await this.#snapshots.forget(digest);
+      return this.#doubt(messageOf(error));
+    }
+  }
+
+  /** Freezes a machine that has just booted and is ready, and lets it go on. */
+  async keep(vm: Vm, facts: Facts, agent: Promise<string | undefined>, signal: AbortSignal): Promise<void> {
+    const {emit, clock} = this.#ports;
+    const digest = vm.freeze && (await this.#digest(vm.machine.accelerator));
+    if (!vm.freeze || digest === undefined) return;
+    const {freeze} = vm;
+    const startedMs = clock.nowMs();
+    try {
+      const withoutAgent = await agent;
+      if (withoutAgent !== undefined)
+        emit({kind: 'debug', message: `no command agent in the VM: ${withoutAgent}`});
+      await this.#snapshots.keep(digest, this.#disk.label, async destDir => {
+        const snapshot = await freeze(destDir, {agent: withoutAgent === undefined, facts}, signal);
+        emit({kind: 'frozen', snapshot, seconds: (clock.nowMs() - startedMs) / 1000});
+        return snapshot.sizeBytes;
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      if (vm.died.aborted) throw vm.died.reason;
+      emit({kind: 'warning', message: freezeWarning(error)});
+    }
+  }
+
+  /** Starts the command agent, for the machine's next life. */
+  prepare(vm: Vm, signal: AbortSignal): Promise<string | undefined> {
+    if (!vm.freeze) return Promise.resolve('it is not kept');
+    return this.#ports.agents.install(vm.session, signal).catch(messageOf);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#snapshots.close();
+  }
+
+  #doubt(why: string): {reason: string} {
+    const reason = `the snapshot could not be used: ${why}`;
+    this.#ports.emit({kind: 'warning', message: `${reason}; it is dropped, and the VM boots`});
+    return {reason};
+  }
+
+  async #digest(accelerator: Accelerator): Promise<string | undefined> {
+    const {cpus, memoryMib} = this.#plan;
+    const key = snapshotKey({
+      disk: this.#disk.identity,
+      qemu: this.#qemu,
+      spec: {accelerator, cpus, memoryMib},
+      cpu: await this.#ports.cpu.facts(),
+    });
+    if (key === undefined) return undefined;
+    const hash = this.#ports.registry.createHash('sha256');
+    hash.update(Buffer.from(key));
+    return `sha256:${hash.hex()}`;
+  }
+}
