@@ -203,6 +203,9 @@ export interface Cpu {
   facts(): Promise<CpuFacts | undefined>;
 }
 
+/** The virtio-serial port of the command agent. */
+export const AGENT_PORT_NAME = 'org.buildkit-archive.agent';
+
 /** A session over the command agent in the machine: no handshake, so the first command is quick. */
 export interface AgentSession extends Session {
   /** Sets the machine's clock to this one's and stirs fresh random bytes into its pool. */

@@ -1,4 +1,5 @@
-import {localAgents} from './agents.ts';
+import {AGENT_PORT_NAME} from '../base/ports.ts';
+import {agentsAt} from './agents.ts';
 import {systemClock} from './clock.ts';
 import {localCpu} from './cpu.ts';
 import {dockerCredentials, givenCredentials} from './docker-config.ts';
@@ -34,7 +35,7 @@ export function openPorts({env, login, warn}: LocalOptions) {
 
 /** All ports, for real, on this machine; registries without a login. */
 export const localPorts = {
-  agents: localAgents,
+  agents: agentsAt(AGENT_PORT_NAME),
   clock: systemClock,
   cpu: localCpu,
   files: {...localFiles, ...localLinks},

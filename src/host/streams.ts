@@ -1,5 +1,4 @@
 import {Readable, Writable} from 'node:stream';
-import type {ClientChannel} from 'ssh2';
 import type {RunOptions} from '../base/ports.ts';
 
 const OUTPUT_LIMIT_BYTES = 1024 * 1024;
@@ -34,7 +33,7 @@ export function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
   if (!['EPIPE', 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE'].includes(error.code ?? '')) throw error;
 }
 
-export async function feed(channel: ClientChannel, stdin: RunOptions['stdin']): Promise<void> {
+export async function feed(channel: Writable, stdin: RunOptions['stdin']): Promise<void> {
   if (stdin === undefined) return void channel.end();
   const source = sourceOf(stdin);
   let failure: unknown;

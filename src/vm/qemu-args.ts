@@ -1,9 +1,6 @@
-import type {CommandLine} from '../base/ports.ts';
+import {AGENT_PORT_NAME, type CommandLine} from '../base/ports.ts';
 
 export type Accelerator = 'kvm' | 'tcg';
-
-/** The virtio-serial port of the command agent. */
-export const AGENT_PORT_NAME = 'org.buildkit-archive.agent';
 
 /** The disk as the published starter has it; or images over each other, the last of which is written to. */
 export type MachineDisk =
