@@ -47,12 +47,13 @@ describe('chooseAccelerator', () => {
       calls.push(call);
       return state;
     };
+    const warnings: string[] = [];
     return {
       calls,
-      warnings: [] as string[],
+      warnings,
       kvm: {probe: answer('probe', first), repair: answer('repair', repaired)},
-      emit(event: JobEvent) {
-        if (event.kind === 'warning') this.warnings.push(event.message);
+      emit: (event: JobEvent) => {
+        if (event.kind === 'warning') warnings.push(event.message);
       },
     };
   };

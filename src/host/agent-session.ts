@@ -1,8 +1,8 @@
 import {randomBytes} from 'node:crypto';
 import type {Socket} from 'node:net';
-import {Readable, Writable} from 'node:stream';
 import {asCanceled, ConnectionLostError, messageOf} from '../base/errors.ts';
 import type {AgentSession, Exit, RunOptions} from '../base/ports.ts';
+import {AgentChannel} from './agent-channel.ts';
 import {
   encodeCommand,
   encodeFrame,
@@ -12,7 +12,6 @@ import {
   GREETING_MAGIC,
   NONCE_BYTES,
   TO_AGENT,
-  WINDOW_BYTES,
 } from './agent-frames.ts';
 import {CommandSession} from './command-session.ts';
 import {signalName} from './signal-names.ts';
@@ -24,123 +23,15 @@ const SILENCE_LIMIT_MS = 14_000;
 const PING_INTERVAL_MS = 3_500;
 /** After a TERM signal a command gets this long before it is killed. */
 const TERM_GRACE_MS = 1_000;
-const STDIN_CHUNK_BYTES = 32 * 1024;
 const ENTROPY_BYTES = 64;
 const NO_CHANNEL = 0;
-
-/** One command on the line. */
-class Channel {
-  readonly stdout: Inflow;
-  readonly stderr: Inflow;
-  readonly stdin: Outflow;
-  readonly exit: Promise<Exit>;
-  #settle: {resolve: (exit: Exit) => void; reject: (error: Error) => void} | undefined;
-
-  constructor(id: number, send: (frame: Buffer) => void) {
-    const grant =
-      (stream: number) =>
-      (bytes: number): void => {
-        const payload = Buffer.alloc(5);
-        payload.writeUInt8(stream, 0);
-        payload.writeUInt32BE(bytes, 1);
-        send(encodeFrame(TO_AGENT.grant, id, payload));
-      };
-    this.stdout = new Inflow(grant(1));
-    this.stderr = new Inflow(grant(2));
-    this.stdin = new Outflow(
-      chunk => send(encodeFrame(TO_AGENT.stdin, id, chunk)),
-      () => send(encodeFrame(TO_AGENT.stdinEnd, id)),
-    );
-    this.exit = new Promise((resolve, reject) => {
-      this.#settle = {resolve, reject};
-    });
-    this.exit.catch(() => undefined);
-  }
-
-  ended(exit: Exit): void {
-    this.#close();
-    this.#settle?.resolve(exit);
-  }
-
-  fail(error: Error): void {
-    this.#settle?.reject(error);
-    this.#close();
-  }
-
-  #close(): void {
-    this.stdout.push(null);
-    this.stderr.push(null);
-    this.stdin.destroy();
-  }
-}
-
-/** What comes from a command: more is asked for as it is consumed. */
-class Inflow extends Readable {
-  readonly #grant: (bytes: number) => void;
-  #received = 0;
-
-  constructor(grant: (bytes: number) => void) {
-    super({highWaterMark: WINDOW_BYTES});
-    this.#grant = grant;
-  }
-
-  receive(bytes: Buffer): void {
-    this.#received += bytes.length;
-    this.push(Buffer.from(bytes));
-  }
-
-  override _read(): void {
-    if (this.#received === 0) return;
-    this.#grant(this.#received);
-    this.#received = 0;
-  }
-}
-
-/** What goes to a command: no more than it has asked for. */
-class Outflow extends Writable {
-  readonly #send: (chunk: Buffer) => void;
-  readonly #end: () => void;
-  #credit = WINDOW_BYTES;
-  #waiting: (() => void) | undefined;
-
-  constructor(send: (chunk: Buffer) => void, end: () => void) {
-    super({highWaterMark: STDIN_CHUNK_BYTES});
-    this.#send = send;
-    this.#end = end;
-  }
-
-  credit(bytes: number): void {
-    this.#credit += bytes;
-    const waiting = this.#waiting;
-    this.#waiting = undefined;
-    waiting?.();
-  }
-
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error) => void): void {
-    const size = Math.min(chunk.length, this.#credit, STDIN_CHUNK_BYTES);
-    if (size > 0) {
-      this.#send(chunk.subarray(0, size));
-      this.#credit -= size;
-    }
-    const rest = chunk.subarray(size);
-    const more = (): void => this._write(rest, _encoding, done);
-    if (rest.length === 0) done();
-    else if (this.#credit > 0) setImmediate(more);
-    else this.#waiting = more;
-  }
-
-  override _final(done: () => void): void {
-    this.#end();
-    done();
-  }
-}
 
 /** A session over the command agent, on a socket that QEMU holds. */
 export class LocalAgentSession extends CommandSession implements AgentSession {
   readonly #socket: Socket;
   readonly #reader: FrameReader;
   readonly #greeted: Promise<void>;
-  readonly #channels = new Map<number, Channel>();
+  readonly #channels = new Map<number, AgentChannel>();
   readonly #timer: NodeJS.Timeout;
   #onGreeted: () => void = () => undefined;
   #onWoken: ((text: string) => void) | undefined;
@@ -218,7 +109,7 @@ export class LocalAgentSession extends CommandSession implements AgentSession {
     if (this.#lost) throw this.#lost;
     const id = this.#nextId++;
     const command = encodeCommand(argv, options.env);
-    const channel = new Channel(id, frame => this.#channels.has(id) && this.#send(frame));
+    const channel = new AgentChannel(id, frame => this.#channels.has(id) && this.#send(frame));
     this.#channels.set(id, channel);
     const streams = [drain(channel.stdout, options.onStdout), drain(channel.stderr, options.onStderr)];
     const stop = new Stop(options, name, () => this.#terminate(id));
