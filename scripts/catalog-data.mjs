@@ -13,6 +13,7 @@ export interface CatalogEntry {
   readonly runc?: string;
   readonly reports?: string;
   readonly revisions: readonly string[];
+  readonly port?: number;
   readonly debugger?: number;
   readonly digests?: {readonly [revision: string]: {readonly [source: string]: string}};
 }

@@ -8,6 +8,7 @@ import {cancelOnSignals} from '../host/signals.ts';
 import {buildCommand} from './build-command.ts';
 import {cacheCommand} from './cache-command.ts';
 import {checkCommand} from './check-command.ts';
+import {composeCommand} from './compose-command.ts';
 import {explainCommand} from './explain-command.ts';
 import {EXIT, helpText} from './help.ts';
 import {sshCommand} from './ssh-command.ts';
@@ -30,6 +31,8 @@ export async function cli(argv: readonly string[]): Promise<number> {
         return await explainCommand(rest, cancel.signal);
       case 'check':
         return await checkCommand(rest, cancel.signal);
+      case 'compose':
+        return await composeCommand(rest, cancel.signal);
       case 'version':
       case '--version':
         process.stdout.write(`${process.env.BUILDKIT_ARCHIVE_VERSION ?? 'unknown'}\n`);
@@ -42,7 +45,7 @@ export async function cli(argv: readonly string[]): Promise<number> {
         return command === undefined ? EXIT.usage : EXIT.ok;
       default:
         throw new UserError(
-          `there is no command "${command}"; the commands are build, ssh, check, explain, forge, cache, explain, check`,
+          `there is no command "${command}"; the commands are build, ssh, check, explain, forge, cache, compose`,
           {
             stage: 'inputs',
             hint: 'buildkit-archive --help',

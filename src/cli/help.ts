@@ -13,6 +13,7 @@ Usage:
   buildkit-archive explain [flags] LOG…             (- for standard input)
   buildkit-archive check --buildkit-version vX [--dockerfile FILE] [flags]
   buildkit-archive cache list|prune|verify [flags]
+  buildkit-archive compose vX [--registry NAME] [--kvm] [--loopback]
 
 build    boots the archive, sends CONTEXT (default ".") in and builds it
 ssh      boots the archive and opens a shell in it, or runs COMMAND
@@ -20,6 +21,7 @@ forge    makes an archive from Debian packages and a BuildKit
 explain  reads the log of a build on any release and says what it did and why it failed; needs no VM
 check    says what a release's built-in frontend cannot do of a Dockerfile; needs no VM
 cache    lists, prunes or verifies the disks that were taken out of images on this machine
+compose  prints the docker compose file with which a published archive is started by its publishers
 
 Flags of build:
   --plan           print what would be done and start nothing; with --buildkit-version also buildctl's exact command line
