@@ -1,7 +1,9 @@
+import type {LoadableImage} from '../base/docker.ts';
 import {UserError} from '../base/errors.ts';
 import type {OwnedResource} from '../base/events.ts';
 import type {LayerBlob} from '../base/ports.ts';
 import type {LockHolder, StoreKey} from '../base/store.ts';
+import {dockerImage, type TakenDisk} from './docker-image.ts';
 import type {Image} from './image.ts';
 import type {ArchivePorts} from './obtain.ts';
 import {checkQcow2} from './qcow2.ts';
@@ -28,6 +30,7 @@ export class DiskSource {
   readonly #store: Store;
   readonly #image: Image;
   readonly #where: string;
+  #disk: TakenDisk | undefined;
 
   constructor(ports: ArchivePorts, store: Store, image: Image, where: string) {
     this.#ports = ports;
@@ -48,6 +51,13 @@ export class DiskSource {
       }
     }
     throw this.#noDisk();
+  }
+
+  /** The whole image for `docker load`; needs `disk` first. */
+  async dockerImage(signal: AbortSignal): Promise<LoadableImage> {
+    if (!this.#disk) throw new Error('the disk is taken out first');
+    const ports = {...this.#ports, createHash: this.#ports.registry.createHash};
+    return dockerImage(ports, this.#store, this.#image, this.#disk, this.#waiting(signal));
   }
 
   /** The root file system's folder in the store, without the disk. */
@@ -82,6 +92,7 @@ export class DiskSource {
     };
     const {path, hit} = await this.#store.getOrMake(key, make, this.#waiting(signal));
     if (hit) this.#ports.emit({kind: 'notice', message: 'the disk is in the store already'});
+    this.#disk = {path, diffId: layer.diffId};
     if (missed) this.#ports.emit({kind: 'cache-save', entry: diskEntry(diskCacheKey(layer.diffId), path)});
     return path;
   }

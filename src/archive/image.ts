@@ -1,3 +1,4 @@
+import type {Readable} from 'node:stream';
 import {UserError} from '../base/errors.ts';
 import type {ImageFile, LayerBlob} from '../base/ports.ts';
 
@@ -7,6 +8,14 @@ export interface Image {
   readonly layers: readonly LayerBlob[];
   /** Tags or reference names, for messages. */
   readonly names: readonly string[];
+  readonly config: ConfigBlob;
+}
+
+/** The image's config as it is stored: its bytes are what an image's ID is the digest of. */
+export interface ConfigBlob {
+  /** When the image's form names it. */
+  readonly digest?: string;
+  open(): Promise<Readable>;
 }
 
 interface Descriptor {
@@ -40,6 +49,10 @@ export async function readLayout(file: ImageFile, where: string, tag: string | u
   const diffIds = checkedConfig(config, where, (manifest.layers ?? []).length);
   return {
     names: namesOf(index.manifests ?? []),
+    config: {
+      digest: manifest.config?.digest ?? '',
+      open: () => file.open(blobPath(manifest.config?.digest ?? '')),
+    },
     layers: (manifest.layers ?? []).map((layer, i) => ({
       open: () => file.open(blobPath(layer.digest)),
       digest: layer.digest,
@@ -72,6 +85,7 @@ export async function readDockerArchive(
   const diffIds = checkedConfig((await file.readJson(image.Config)) as Config, where, image.Layers.length);
   return {
     names,
+    config: {open: () => file.open(image.Config)},
     layers: image.Layers.map((name, i) => ({open: () => file.open(name), diffId: diffIds[i] as string})),
   };
 }

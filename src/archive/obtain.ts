@@ -1,4 +1,5 @@
 import type {ActionsCache, TarFrames} from '../base/cache.ts';
+import type {LoadableImage} from '../base/docker.ts';
 import {UserError} from '../base/errors.ts';
 import type {Emit} from '../base/events.ts';
 import {formatReference, type ImageReference} from '../base/image-reference.ts';
@@ -41,6 +42,8 @@ export interface Archive extends AsyncDisposable {
   readonly diskPath: string;
   /** Unpacks the image's root file system, in which its own QEMU lies; undefined for a bare disk. */
   readonly unpackRootfs: ((signal: AbortSignal) => Promise<string>) | undefined;
+  /** The image itself, for `docker load`; undefined for a bare disk. */
+  readonly dockerImage: ((signal: AbortSignal) => Promise<LoadableImage>) | undefined;
   readonly kind: 'qcow2' | 'oci-layout' | 'docker-archive' | 'registry';
 }
 
@@ -82,13 +85,13 @@ async function fromFile(
   const kind = await detect(ports.files, path);
   if (kind === 'qcow2') {
     await checkQcow2(ports.files, path, 'archive');
-    return {kind, diskPath: path, unpackRootfs: undefined};
+    return {kind, diskPath: path, unpackRootfs: undefined, dockerImage: undefined};
   }
   const file = kind === 'oci-layout' ? ports.images.openLayout(path) : ports.images.openDockerArchive(path);
   const source = new DiskSource(ports, store, await readImage(kind, file, path, tag), path);
   // The image lies on this machine: GitHub's cache could only be slower.
   const diskPath = await source.disk(signal, {useCache: false});
-  return {kind, diskPath, unpackRootfs: stop => source.rootfs(stop)};
+  return {kind, diskPath, ...others(source)};
 }
 
 async function fromRegistries(
@@ -107,8 +110,16 @@ async function fromRegistries(
   return withRegistryImage(ports, plan.images, options, async ({image, reference}) => {
     const source = new DiskSource(ports, store, image, formatReference(reference));
     const diskPath = await source.disk(signal, {useCache: true});
-    return {kind: 'registry' as const, diskPath, unpackRootfs: stop => source.rootfs(stop)};
+    return {kind: 'registry' as const, diskPath, ...others(source)};
   });
+}
+
+/** What else an image gives, when it is asked for. */
+function others(source: DiskSource): Pick<Found, 'unpackRootfs' | 'dockerImage'> {
+  return {
+    unpackRootfs: signal => source.rootfs(signal),
+    dockerImage: signal => source.dockerImage(signal),
+  };
 }
 
 interface Located {

@@ -15,7 +15,8 @@ export function judge(entry: StoredEntry | undefined, bootId: string): Trust {
   // Without a record nobody finished it: a process was killed, or another program put it there.
   if (!record) return {kind: 'absent'};
   if (record.digest !== entry.key.digest) return {kind: 'damaged', why: `its record is of ${record.digest}`};
-  if (entry.key.kind === 'disks' && content.sizeBytes !== record.sizeBytes) {
+  const isFile = entry.key.kind === 'disks' || entry.key.kind === 'layers';
+  if (isFile && content.sizeBytes !== record.sizeBytes) {
     return {kind: 'damaged', why: `it has ${content.sizeBytes} bytes instead of ${record.sizeBytes}`};
   }
   // Gigabytes that are meant to be read only as they are touched: what would have to be read whole is made anew.

@@ -1,3 +1,4 @@
+import type {Readable} from 'node:stream';
 import type {OwnedResource} from './events.ts';
 
 /** The input `cache`. */
@@ -65,4 +66,6 @@ export interface TarFrames {
     filePath: string,
     signal?: AbortSignal,
   ): Promise<{tarDigest: string; contentDigest: string; sizeBytes: number}>;
+  /** The tar that a frame and its file stand for; not verified. @throws when the frame is damaged. */
+  tar(framePath: string, filePath: string): Promise<{sizeBytes: number; open(): Readable}>;
 }

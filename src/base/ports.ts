@@ -95,6 +95,8 @@ export interface CommandLine {
   readonly file: string;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** A new file for its standard output. */
+  readonly stdoutPath?: string;
 }
 
 export interface Processes {
@@ -167,6 +169,11 @@ export interface Images {
     dest: string,
     signal: AbortSignal,
   ): Promise<'extracted' | 'deleted' | 'absent'>;
+  /**
+   * Reads a layer once, checks its digests and writes its uncompressed tar to `dest` (complete and verified, or not at all).
+   * @returns its size in bytes.
+   */
+  writeTar(layer: LayerBlob, dest: string, signal: AbortSignal): Promise<number>;
   /** Unpacks layers over each other into a new folder that is there complete or not at all; nothing is written outside it. */
   unpack(
     layers: readonly LayerBlob[],
@@ -226,6 +233,8 @@ export interface Agents {
 
 export interface Sockets {
   connectUnix(path: string): Promise<Duplex>;
+  /** True when something on this machine's loopback accepts connections at a TCP port. */
+  accepts(port: number, timeoutMs: number): Promise<boolean>;
 }
 
 export interface Clock {

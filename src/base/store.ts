@@ -1,5 +1,5 @@
-/** What the store keeps: disks taken out of images, root file systems unpacked, and frozen machines. Each has a folder of this name. */
-export const STORE_KINDS = ['disks', 'rootfs', 'snapshots'] as const;
+/** What the store keeps: disks taken out of images, other layers as uncompressed tars, root file systems unpacked, and frozen machines. Each has a folder of this name. */
+export const STORE_KINDS = ['disks', 'layers', 'rootfs', 'snapshots'] as const;
 export type StoreKind = (typeof STORE_KINDS)[number];
 
 /** Beside a disk lies the rest of its layer's tar, when that is small: `<path>.frame` (`TarFrames`). A maker may leave one beside what it makes. */

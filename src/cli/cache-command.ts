@@ -4,6 +4,7 @@ import {
   type Checked,
   DEFAULT_STORE_BYTES,
   type StoredEntry,
+  type StoreKind,
   type StoreUpkeep,
   sizeOf,
 } from '../base/store.ts';
@@ -12,6 +13,12 @@ import {parseMemoryMib, parseSeconds} from '../plan/values.ts';
 import {EXIT} from './help.ts';
 
 const MIB = 1024 ** 2;
+const KIND_NAMES: Readonly<Record<StoreKind, string>> = {
+  disks: 'disk',
+  layers: 'layer',
+  rootfs: 'rootfs',
+  snapshots: 'snapshot',
+};
 const USAGE =
   'buildkit-archive cache list|prune|verify [--store DIR] [--json] [--max-size SIZE] [--unused-for TIME]';
 
@@ -130,7 +137,7 @@ function described(entry: StoredEntry): Record<string, unknown> {
 
 function listText(dir: string, entries: readonly StoredEntry[], nowMs: number): string {
   const rows = entries.map(entry => [
-    entry.key.kind === 'disks' ? 'disk' : 'rootfs',
+    KIND_NAMES[entry.key.kind],
     short(entry),
     mib(sizeOf(entry)),
     `used ${ago(nowMs - entry.lastUsedMs)}`,
@@ -146,7 +153,7 @@ function pruneText(removed: readonly StoredEntry[], left: readonly StoredEntry[]
 function verifyText(checked: readonly Checked[]): string {
   const rows = checked.map(({entry, state, why, removed}) => [
     state,
-    entry.key.kind === 'disks' ? 'disk' : 'rootfs',
+    KIND_NAMES[entry.key.kind],
     short(entry),
     why === undefined ? '' : `${why}${removed ? '; removed' : '; in use, so it stays'}`,
   ]);

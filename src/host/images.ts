@@ -1,20 +1,20 @@
 import {createReadStream} from 'node:fs';
-import {mkdir, mkdtemp, rename, rm} from 'node:fs/promises';
+import {mkdir, mkdtemp, rename, rm, stat} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
-import type {Readable} from 'node:stream';
+import {Readable} from 'node:stream';
 import {pipeline} from 'node:stream/promises';
 import type {Header} from 'tar-stream';
-import {UserError} from '../base/errors.ts';
+import {asCanceled, UserError} from '../base/errors.ts';
 import type {ImageFile, Images, LayerBlob} from '../base/ports.ts';
 import {FRAME_SUFFIX} from '../base/store.ts';
 import {startTarMember} from './docker-archive.ts';
 import {DiskBudget} from './layer-limits.ts';
-import {readLayer} from './layers.ts';
+import {layerTar, readLayer} from './layers.ts';
 import {cleanName, RootfsWriter} from './rootfs.ts';
 import {SparseWriter} from './sparse.ts';
 import {TarFrameCapture, writeFrame} from './store-frame.ts';
 
-export const localImages: Images = {openLayout, openDockerArchive, extractFile, unpack};
+export const localImages: Images = {openLayout, openDockerArchive, extractFile, writeTar, unpack};
 
 const JSON_LIMIT_BYTES = 8 * 1024 * 1024;
 
@@ -99,6 +99,25 @@ function hides(name: string, path: string): boolean {
   if (!base.startsWith('.wh.')) return false;
   const hidden = `${parent}${base.slice('.wh.'.length)}`;
   return path === hidden || path.startsWith(`${hidden}/`);
+}
+
+async function writeTar(layer: LayerBlob, dest: string, signal: AbortSignal): Promise<number> {
+  await mkdir(dirname(dest), {recursive: true});
+  const dir = await mkdtemp(join(dirname(dest), '.partial-'));
+  const temp = join(dir, 'tar');
+  try {
+    await pipeline(Readable.from(layerTar(layer)), new SparseWriter(temp, await DiskBudget.of(dir)), {
+      signal,
+    });
+    const {size} = await stat(temp);
+    await rename(temp, dest);
+    return size;
+  } catch (error) {
+    if (signal.aborted) throw asCanceled(signal);
+    throw explainFull(error, dest);
+  } finally {
+    await rm(dir, {recursive: true, force: true});
+  }
 }
 
 async function unpack(

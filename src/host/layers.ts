@@ -53,6 +53,24 @@ export async function readLayer(
   }
 }
 
+/**
+ * The uncompressed tar of a layer; fails at its end when the bytes are not those of the digests.
+ * @throws like `readLayer`, while it is read.
+ */
+export async function* layerTar(
+  layer: LayerBlob,
+  limits: LayerLimits = LAYER_LIMITS,
+): AsyncGenerator<Buffer, void, undefined> {
+  const source = await layer.open();
+  try {
+    yield* verifiedTar(layer, source, limits);
+  } catch (error) {
+    throw unreadable(error);
+  } finally {
+    source.destroy();
+  }
+}
+
 /** An error of gzip, zstd or tar: said in terms of the layer. */
 function unreadable(error: unknown): unknown {
   if (error instanceof UserError) return error;

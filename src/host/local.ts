@@ -2,6 +2,7 @@ import {AGENT_PORT_NAME} from '../base/ports.ts';
 import {agentsAt} from './agents.ts';
 import {systemClock} from './clock.ts';
 import {localCpu} from './cpu.ts';
+import {localDocker} from './docker.ts';
 import {dockerCredentials, givenCredentials} from './docker-config.ts';
 import {localFiles} from './files.ts';
 import {localImages} from './images.ts';
@@ -38,6 +39,7 @@ export const localPorts = {
   agents: agentsAt(AGENT_PORT_NAME),
   clock: systemClock,
   cpu: localCpu,
+  docker: localDocker(process.env),
   files: {...localFiles, ...localLinks},
   frames: tarFrames,
   images: localImages,

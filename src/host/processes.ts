@@ -1,6 +1,6 @@
 import {type ChildProcess, spawn} from 'node:child_process';
 import {constants} from 'node:fs';
-import {access, readFile, stat} from 'node:fs/promises';
+import {access, open, readFile, stat} from 'node:fs/promises';
 import {delimiter, join} from 'node:path';
 import {CanceledError} from '../base/errors.ts';
 import type {Child, CommandLine, Exit, Output, Processes} from '../base/ports.ts';
@@ -11,7 +11,8 @@ const OUTPUT_LIMIT_BYTES = 1024 * 1024;
 
 export const localProcesses: Processes = {find: findProgram, start: startChild, output: runToEnd};
 
-async function findProgram(program: string): Promise<string | undefined> {
+/** Path of a program on PATH (or of a path that is executable); undefined when there is none. */
+export async function findProgram(program: string): Promise<string | undefined> {
   const candidates = program.includes('/')
     ? [program]
     : (process.env.PATH ?? '').split(delimiter).map(dir => join(dir || '.', program));
@@ -87,26 +88,31 @@ function knowsParentDeath(setpriv: string): Promise<boolean> {
 }
 
 /** A child gets no tokens and no inputs: a QEMU out of an image from the internet has no business with them. */
-function plainEnvironment(): NodeJS.ProcessEnv {
+export function childEnvironment(): NodeJS.ProcessEnv {
   const kept = ['PATH', 'HOME', 'USER', 'LANG', 'LC_ALL', 'TMPDIR', 'XDG_RUNTIME_DIR', 'XDG_CACHE_HOME'];
   return Object.fromEntries(
     kept.flatMap(name => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
   );
 }
 
-function spawned(command: CommandLine): Promise<ChildProcess> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command.file, command.args, {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: {...plainEnvironment(), ...command.env},
+async function spawned(command: CommandLine): Promise<ChildProcess> {
+  const output = command.stdoutPath === undefined ? undefined : await open(command.stdoutPath, 'w', 0o600);
+  try {
+    return await new Promise((resolve, reject) => {
+      const child = spawn(command.file, command.args, {
+        stdio: ['ignore', output?.fd ?? 'pipe', 'pipe'],
+        env: {...childEnvironment(), ...command.env},
+      });
+      child.once('error', reject);
+      child.once('spawn', () => {
+        child.off('error', reject);
+        child.on('error', () => undefined);
+        resolve(child);
+      });
     });
-    child.once('error', reject);
-    child.once('spawn', () => {
-      child.off('error', reject);
-      child.on('error', () => undefined);
-      resolve(child);
-    });
-  });
+  } finally {
+    await output?.close();
+  }
 }
 
 async function runToEnd(

@@ -11,4 +11,15 @@ export const localSockets: Sockets = {
         resolve(socket);
       });
     }),
+  accepts: (port, timeoutMs) =>
+    new Promise(resolve => {
+      const socket = connect({host: '127.0.0.1', port, timeout: timeoutMs});
+      const end = (accepted: boolean): void => {
+        socket.destroy();
+        resolve(accepted);
+      };
+      socket.once('connect', () => end(true));
+      socket.once('timeout', () => end(false));
+      socket.once('error', () => end(false));
+    }),
 };

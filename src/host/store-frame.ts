@@ -15,7 +15,7 @@ export interface TarFrame {
 const MAX_FRAME_BYTES = 16 * 1024 * 1024;
 const MAGIC = 'buildkit-archive tar frame 1';
 
-export const tarFrames: TarFrames = {measure: measureFramed};
+export const tarFrames: TarFrames = {measure: measureFramed, tar: framedTar};
 
 /**
  * Passes a tar through and keeps all of it but the content of the file `name`, so that the layer can be put together again from the file alone: to verify
@@ -171,6 +171,18 @@ export function openFramedTar(frame: TarFrame, filePath: string): Readable {
       yield frame.after;
     })(),
   );
+}
+
+async function framedTar(
+  framePath: string,
+  filePath: string,
+): Promise<{sizeBytes: number; open(): Readable}> {
+  const frame = await readFrame(framePath);
+  const {size} = await stat(filePath);
+  return {
+    sizeBytes: frame.before.length + size + frame.after.length,
+    open: () => openFramedTar(frame, filePath),
+  };
 }
 
 async function measureFramed(

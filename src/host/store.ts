@@ -25,10 +25,15 @@ const TRASH = '.trash-';
 export const STAGING_PREFIX = `.${TEMP_DIR_PREFIX}cache-`;
 /** Folders of no known owner, of an older form of the store, are left alone for so long. */
 const OLD_MS = 3_600_000;
-const SUFFIX: Readonly<Record<StoreKind, string>> = {disks: '.qcow2', rootfs: '', snapshots: ''};
+const SUFFIX: Readonly<Record<StoreKind, string>> = {
+  disks: '.qcow2',
+  layers: '.tar',
+  rootfs: '',
+  snapshots: '',
+};
 
 /**
- * The store's folder: `disks/<hex>.qcow2`, `rootfs/<hex>/` and `snapshots/<hex>/`, each with its record `<hex>.json` beside it, whose modification time is the last use.
+ * The store's folder: `disks/<hex>.qcow2`, `layers/<hex>.tar`, `rootfs/<hex>/` and `snapshots/<hex>/`, each with its record `<hex>.json` beside it, whose modification time is the last use.
  * There is no index that could be torn: each entry stands for itself, and is there once its record is.
  */
 export function openStoreFolder(dir: string): StoreFolder {

@@ -56,6 +56,7 @@ export async function resolveRegistryImage(
   const image = await readLayout(reader.asLayout(root), formatReference(reference), undefined);
   return {
     image: {
+      ...image,
       layers: image.layers.map(layer => ({...layer, verified: true})),
       names: [formatReference(reference)],
     },
