@@ -67,6 +67,8 @@ export interface PlayOptions {
   readonly signal?: AbortSignal;
   readonly ports?: Partial<JobPorts>;
   readonly onEvent?: (event: JobEvent) => void;
+  /** Another store than the one that all tests share. */
+  readonly storeDir?: string;
 }
 
 export function planFor(raw: Readonly<Record<string, string>>): Plan {
@@ -85,7 +87,10 @@ export async function play(
     options.onEvent?.(event);
   };
   const signal = options.signal ?? new AbortController().signal;
-  const result = await runJob(planFor(raw), {...localPorts, ...options.ports}, listen, signal);
+  const plan = planFor(raw);
+  const {storeDir = plan.archive.storeDir} = options;
+  const placed = {...plan, archive: {...plan.archive, storeDir}};
+  const result = await runJob(placed, {...localPorts, ...options.ports}, listen, signal);
   return {result, events, log: events.map(event => (event.kind === 'build-log' ? event.text : '')).join('')};
 }
 
