@@ -79,6 +79,7 @@ async function warmStart<Facts>(
   const disk = {
     path: diskPath,
     identity: await ports.files.identity(diskPath),
+    isPortable: false,
     label: plan.archive.reference,
   };
   return new WarmStart(ports, plan.vm, qemu, disk, plan.archive.storeDir, probe);

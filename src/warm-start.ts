@@ -1,4 +1,6 @@
-import {Snapshots} from './archive/snapshots.ts';
+import {type FoundSnapshot, Snapshots} from './archive/snapshots.ts';
+import {isSnapshotWorthCaching} from './archive/store-policy.ts';
+import type {ActionsCache} from './base/cache.ts';
 import {messageOf} from './base/errors.ts';
 import type {Emit} from './base/events.ts';
 import type {Agents, Cpu, Session} from './base/ports.ts';
@@ -8,7 +10,7 @@ import {freezeWarning} from './vm/freeze.ts';
 import type {Vm, VmPlan, VmPorts} from './vm/machine.ts';
 import type {Accelerator, QemuProgram} from './vm/qemu-args.ts';
 import {restoreVm} from './vm/restore.ts';
-import {snapshotKey} from './vm/snapshot.ts';
+import {SNAPSHOT_FILES, snapshotKey} from './vm/snapshot.ts';
 
 export interface WarmStartPorts extends VmPorts {
   readonly agents: Agents;
@@ -19,6 +21,18 @@ export interface WarmStartPorts extends VmPorts {
     nowEpochMs(): number;
   };
   readonly emit: Emit;
+  /** GitHub's cache, where there is one and it may be used. */
+  readonly actionsCache?: ActionsCache;
+}
+
+/** The archive's disk. */
+export interface WarmDisk {
+  readonly path: string;
+  readonly identity: string;
+  /** True when the identity means the same on every machine. */
+  readonly isPortable: boolean;
+  /** For people. */
+  readonly label: string;
 }
 
 /** What a machine is used for: how to know that it can do it. */
@@ -41,15 +55,16 @@ export class WarmStart<Facts> implements AsyncDisposable {
   readonly #ports: WarmStartPorts;
   readonly #plan: VmPlan;
   readonly #qemu: QemuProgram;
-  readonly #disk: {readonly path: string; readonly identity: string; readonly label: string};
+  readonly #disk: WarmDisk;
   readonly #probe: GuestProbe<Facts>;
   readonly #snapshots: Snapshots;
+  #bootStartedMs = 0;
 
   constructor(
     ports: WarmStartPorts,
     plan: VmPlan,
     qemu: QemuProgram,
-    disk: {readonly path: string; readonly identity: string; readonly label: string},
+    disk: WarmDisk,
     storeDir: string,
     probe: GuestProbe<Facts>,
   ) {
@@ -71,8 +86,9 @@ export class WarmStart<Facts> implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<{readonly vm: Vm; readonly facts: Facts} | {readonly reason: string}> {
     const digest = await this.#digest(decision.accelerator);
+    this.#bootStartedMs = this.#ports.clock.nowMs();
     if (digest === undefined) return {reason: 'this machine does not tell its CPU or QEMU apart from others'};
-    const found = await this.#snapshots.find(digest);
+    const found = await this.#find(digest, signal);
     if (found.kind === 'none') return {reason: 'no snapshot of this archive on this machine yet'};
     if (found.kind === 'dropped') return this.#doubt(found.why);
     let vm: Vm | undefined;
@@ -98,9 +114,20 @@ export class WarmStart<Facts> implements AsyncDisposable {
     }
   }
 
+  /** In the store, or put there from the Actions cache. */
+  async #find(digest: string, signal: AbortSignal): Promise<FoundSnapshot> {
+    const {actionsCache, files} = this.#ports;
+    const found = await this.#snapshots.find(digest);
+    if (found.kind !== 'none' || !actionsCache || !this.#disk.isPortable) return found;
+    const names = Object.values(SNAPSHOT_FILES);
+    await this.#snapshots.fetch(digest, this.#disk.label, names, {cache: actionsCache, files}, signal);
+    return this.#snapshots.find(digest);
+  }
+
   /** Freezes a machine that has just booted and is ready, and lets it go on. */
   async keep(vm: Vm, facts: Facts, agent: Promise<string | undefined>, signal: AbortSignal): Promise<void> {
-    const {emit, clock} = this.#ports;
+    const {emit, clock, actionsCache} = this.#ports;
+    let sizeBytes = 0;
     const digest = vm.freeze && (await this.#digest(vm.machine.accelerator));
     if (!vm.freeze || digest === undefined) return;
     const {freeze} = vm;
@@ -109,11 +136,17 @@ export class WarmStart<Facts> implements AsyncDisposable {
       const withoutAgent = await agent;
       if (withoutAgent !== undefined)
         emit({kind: 'debug', message: `no command agent in the VM: ${withoutAgent}`});
-      await this.#snapshots.keep(digest, this.#disk.label, async destDir => {
+      const made = await this.#snapshots.keep(digest, this.#disk.label, async destDir => {
         const snapshot = await freeze(destDir, {agent: withoutAgent === undefined, facts}, signal);
         emit({kind: 'frozen', snapshot, seconds: (clock.nowMs() - startedMs) / 1000});
-        return snapshot.sizeBytes;
+        sizeBytes = snapshot.sizeBytes;
+        return sizeBytes;
       });
+      const bootSeconds = (startedMs - this.#bootStartedMs) / 1000;
+      if (made && actionsCache && this.#disk.isPortable && isSnapshotWorthCaching(bootSeconds, sizeBytes)) {
+        const entry = this.#snapshots.entry(digest, Object.values(SNAPSHOT_FILES));
+        emit({kind: 'cache-save', entry});
+      }
     } catch (error) {
       signal.throwIfAborted();
       if (vm.died.aborted) throw vm.died.reason;

@@ -9,7 +9,8 @@ const RUNS = 3;
 const MIB = 1024 ** 2;
 
 export async function* bench() {
-  const {withMachine, ANY_GUEST, sendContext, localPorts, parseInputs, makePlan} = await load('scripts/bench/job.ts');
+  const {withMachine, ANY_GUEST, sendContext, localPorts, parseInputs, makePlan} =
+    await load('scripts/bench/job.ts');
   const dir = await mkdtemp(join(tmpdir(), 'bench-context-'));
   try {
     const many = join(dir, 'many');
@@ -23,44 +24,50 @@ export async function* bench() {
       storeDir: dir,
     });
     const signal = new AbortController().signal;
-    const rows = await withMachine(plan, {...localPorts, emit: () => undefined}, ANY_GUEST, signal, async vm => {
-      const ours = [];
-      const theirs = [];
-      const send = contextDir => {
-        const contextPlan = {
-          contextDir,
-          dockerfileDir: contextDir,
-          dockerfileName: 'Dockerfile',
-          dockerfileNames: ['Dockerfile'],
-          ignoreFiles: [],
+    const rows = await withMachine(
+      plan,
+      {...localPorts, emit: () => undefined},
+      ANY_GUEST,
+      signal,
+      async vm => {
+        const ours = [];
+        const theirs = [];
+        const send = contextDir => {
+          const contextPlan = {
+            contextDir,
+            dockerfileDir: contextDir,
+            dockerfileName: 'Dockerfile',
+            dockerfileNames: ['Dockerfile'],
+            ignoreFiles: [],
+          };
+          return sendContext(
+            vm.session,
+            localPorts.packer,
+            contextPlan,
+            {context: '/root/a', dockerfile: '/root/b'},
+            {signal},
+          );
         };
-        return sendContext(
-          vm.session,
-          localPorts.packer,
-          contextPlan,
-          {context: '/root/a', dockerfile: '/root/b'},
-          {signal},
-        );
-      };
-      const clean = () => vm.session.output(['rm', '-rf', '/root/a', '/root/b', '/root/c']);
-      for (let i = 0; i < RUNS; i++) {
+        const clean = () => vm.session.output(['rm', '-rf', '/root/a', '/root/b', '/root/c']);
+        for (let i = 0; i < RUNS; i++) {
+          await clean();
+          ours.push(await seconds(() => send(many)));
+          await clean();
+          theirs.push(await seconds(() => openSsh(many, vm.sshPort)));
+        }
+        const rate = row('context/200mb-rate', {
+          value: 200 / median(ours),
+          unit: 'MB/s',
+          reference: 200 / median(theirs),
+          limit: 1,
+          atLeast: true,
+        });
         await clean();
-        ours.push(await seconds(() => send(many)));
-        await clean();
-        theirs.push(await seconds(() => openSsh(many, vm.sshPort)));
-      }
-      const rate = row('context/200mb-rate', {
-        value: 200 / median(ours),
-        unit: 'MB/s',
-        reference: 200 / median(theirs),
-        limit: 1,
-        atLeast: true,
-      });
-      await clean();
-      const memory = peakRss();
-      await send(large);
-      return [rate, row('context/1gib-rss', {value: memory() / MIB, unit: 'MiB', limit: 150})];
-    });
+        const memory = peakRss();
+        await send(large);
+        return [rate, row('context/1gib-rss', {value: memory() / MIB, unit: 'MiB', limit: 150})];
+      },
+    );
     yield* rows;
   } finally {
     await rm(dir, {recursive: true, force: true});

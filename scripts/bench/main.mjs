@@ -12,6 +12,7 @@ const BENCHES = {
   progress: async () => ({bench: () => rowsOf('progress.mjs')}),
   pull: () => import('./pull.mjs'),
   store: () => import('./store.mjs'),
+  start: () => import('./start.mjs'),
 };
 
 const {values, positionals} = parseArgs({

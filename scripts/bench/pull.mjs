@@ -1,14 +1,15 @@
 // Pulling an archive from a real docker-registry on loopback, beside the least that could be done (curl | tar) and beside docker; and the memory of a large layer.
-import {execFile, execFileSync, spawn, spawnSync} from 'node:child_process';
+import {execFile, execFileSync} from 'node:child_process';
 import {createHash} from 'node:crypto';
-import {createWriteStream, existsSync, openSync} from 'node:fs';
-import {mkdir, mkdtemp, readFile, rm, stat, writeFile} from 'node:fs/promises';
+import {createWriteStream} from 'node:fs';
+import {mkdir, mkdtemp, rm, stat, writeFile} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
 import {Readable} from 'node:stream';
 import {pipeline} from 'node:stream/promises';
 import {promisify} from 'node:util';
 import {createGzip} from 'node:zlib';
 import {build} from 'esbuild';
+import {startDocker} from './dockerd.mjs';
 import {disk, load, median, root, row} from './lib.mjs';
 
 const run = promisify(execFile);
@@ -18,7 +19,6 @@ const CURL_LIMIT = 1.2;
 const DOCKER_LIMIT = 0.5;
 const RSS_LIMIT_MB = 200;
 const LARGE_LAYER_BYTES = 2 * 1000 ** 3;
-const DOCKER_START_SECONDS = 30;
 
 export async function* bench() {
   const layout = join(dirname(disk), 'oci');
@@ -63,11 +63,9 @@ async function* wire(dir, program, reference) {
 
 /** `docker pull`, `docker create`, `docker cp`: with the machine's engine, else with one of its own on a socket and a store of its own. */
 async function* docker(dir, program, reference) {
-  const engine = await startDocker(dir);
+  const engine = await startDocker(dir, ['--bridge=none', '--iptables=false', '--ip6tables=false']);
   if (!engine) {
-    console.error(
-      'pull/docker is left out: there is neither a docker engine nor dockerd (Debian: docker.io)',
-    );
+    console.error('pull/docker is left out');
     return;
   }
   try {
@@ -95,34 +93,6 @@ async function* docker(dir, program, reference) {
   } finally {
     await engine.stop();
   }
-}
-
-async function startDocker(dir) {
-  if (spawnSync('docker', ['info'], {stdio: 'ignore'}).status === 0) {
-    return {env: process.env, stop: async () => undefined};
-  }
-  const dockerd = ['/usr/bin/dockerd', '/usr/sbin/dockerd'].find(path => existsSync(path));
-  if (!dockerd || process.getuid() !== 0) return undefined;
-  const host = `unix://${dir}/docker.sock`;
-  const log = openSync(join(dir, 'dockerd.log'), 'w');
-  const args = [
-    ...['--host', host, '--data-root', join(dir, 'docker'), '--exec-root', join(dir, 'docker-exec')],
-    ...['--pidfile', join(dir, 'docker.pid'), '--bridge=none', '--iptables=false', '--ip6tables=false'],
-  ];
-  const child = spawn(dockerd, args, {stdio: ['ignore', log, log]});
-  const ended = new Promise(resolve => child.once('close', resolve));
-  const env = {...process.env, DOCKER_HOST: host};
-  const stop = async () => {
-    child.kill();
-    await ended;
-  };
-  for (let i = 0; i < DOCKER_START_SECONDS * 4 && child.exitCode === null; i++) {
-    if (spawnSync('docker', ['info'], {stdio: 'ignore', env}).status === 0) return {env, stop};
-    await new Promise(resolve => setTimeout(resolve, 250));
-  }
-  await stop();
-  console.error((await readFile(join(dir, 'dockerd.log'), 'utf8')).slice(-2_000));
-  return undefined;
 }
 
 /** An OCI layout with one layer: a file of incompressible bytes, in gzip of stored blocks, which is quick to make. */

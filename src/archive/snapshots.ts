@@ -1,7 +1,14 @@
+import type {ActionsCache, CacheEntry} from '../base/cache.ts';
 import {messageOf} from '../base/errors.ts';
 import type {Emit} from '../base/events.ts';
+import type {Files} from '../base/ports.ts';
 import {type Release, type StoreFolder, type StoreKey, sizeOf} from '../base/store.ts';
+import {Store} from './store.ts';
 import {judge} from './store-plan.ts';
+import {snapshotCacheKey} from './store-policy.ts';
+
+/** Slower than this, it is no shorter than a boot. */
+const FETCH_TIMEOUT_MS = 30_000;
 
 export interface SnapshotsPorts {
   readonly folder: StoreFolder;
@@ -52,7 +59,7 @@ export class Snapshots {
       if (lease) this.#leases = [...this.#leases, lease];
       return {kind: 'found', dir: entry.path, sizeBytes: sizeOf(entry)};
     } catch (error) {
-      this.#ports.emit({kind: 'debug', message: `the store's snapshots: ${messageOf(error)}`});
+      this.#debug('the snapshots cannot be read', error);
       return await released(lease, {kind: 'none'});
     }
   }
@@ -80,11 +87,57 @@ export class Snapshots {
         bootId: await folder.bootId(),
         createdMs: nowMs(),
       });
+      const store = new Store({folder, nowMs, emit: this.#ports.emit});
+      await store.prune({keep: key}).catch(error => this.#debug('the store was not pruned', error));
       return true;
     } finally {
       await folder.abandon(key);
       await lock.release();
     }
+  }
+
+  /**
+   * Fetches a snapshot out of the Actions cache into the store. Never a reason to stop: without it the machine boots.
+   * @param names the files of a snapshot.
+   * @throws CanceledError
+   */
+  async fetch(
+    digest: string,
+    label: string,
+    names: readonly string[],
+    from: {readonly cache: ActionsCache; readonly files: Pick<Files, 'allocatedBytes' | 'makeDir'>},
+    signal: AbortSignal,
+  ): Promise<void> {
+    const {emit} = this.#ports;
+    const hit = await from.cache.restore(snapshotCacheKey(digest), {
+      signal,
+      timeoutMs: FETCH_TIMEOUT_MS,
+      onResource: resource => emit({kind: 'resource', resource}),
+    });
+    if (hit.kind === 'failed') emit({kind: 'debug', message: `no snapshot from the cache: ${hit.reason}`});
+    if (hit.kind !== 'hit') return;
+    try {
+      await this.keep(digest, label, async destDir => {
+        await from.files.makeDir(destDir);
+        for (const name of names) await hit.take(name, `${destDir}/${name}`);
+        return from.files.allocatedBytes(destDir);
+      });
+      emit({kind: 'notice', message: 'the snapshot comes from the Actions cache'});
+    } catch (error) {
+      emit({kind: 'debug', message: `the snapshot in the Actions cache is of no use: ${messageOf(error)}`});
+    } finally {
+      await hit.discard();
+    }
+  }
+
+  /** What is saved of a snapshot in the Actions cache. */
+  entry(digest: string, names: readonly string[]): CacheEntry {
+    const dir = this.#ports.folder.pathOf(keyOf(digest));
+    return {
+      key: snapshotCacheKey(digest),
+      files: Object.fromEntries(names.map(name => [name, `${dir}/${name}`])),
+      sealed: true,
+    };
   }
 
   /** Removes a snapshot that has failed; those who still use it keep their files open. */
@@ -96,8 +149,12 @@ export class Snapshots {
       if (!lock) return;
       await folder.remove(key).finally(() => lock.release());
     } catch (error) {
-      this.#ports.emit({kind: 'debug', message: `a snapshot could not be removed: ${messageOf(error)}`});
+      this.#debug('a snapshot could not be removed', error);
     }
+  }
+
+  #debug(what: string, error: unknown): void {
+    this.#ports.emit({kind: 'debug', message: `${what}: ${messageOf(error)}`});
   }
 
   async close(): Promise<void> {

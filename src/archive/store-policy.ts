@@ -40,6 +40,29 @@ function unsafeRun({eventName, refType}: WorkflowRun): string | undefined {
   }
 }
 
+/** Raised when the form of a cached snapshot changes. */
+const SNAPSHOT_FORM = 1;
+/** What a hosted runner gets out of the cache service, cautiously. */
+const CACHE_BYTES_PER_SECOND = 50 * 1000 ** 2;
+/** A machine's memory compresses to about so much of what it takes on the disk (measured: docs/architecture.md). */
+const COMPRESSED_SHARE = 0.45;
+/** A snapshot has to save this many times what fetching it takes, since it takes room from what else the repository caches. */
+const WORTH_FACTOR = 3;
+
+/** The Actions cache's key for a snapshot. @param digest `sha256:…` of the snapshot's key. */
+export function snapshotCacheKey(digest: string): string {
+  return `buildkit-archive-snapshot-${SNAPSHOT_FORM}-${digest.replace(':', '-')}`;
+}
+
+/**
+ * Whether a snapshot is worth a place in the repository's cache of 10 GB.
+ * @param bootSeconds what the boot took that it will spare.
+ * @param sizeBytes what it takes on the disk.
+ */
+export function isSnapshotWorthCaching(bootSeconds: number, sizeBytes: number): boolean {
+  return bootSeconds >= (WORTH_FACTOR * sizeBytes * COMPRESSED_SHARE) / CACHE_BYTES_PER_SECOND;
+}
+
 /** Raised when the form of a cached disk changes; entries of another form are never found. */
 const FORM = 1;
 

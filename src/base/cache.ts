@@ -18,6 +18,8 @@ export interface CacheEntry {
   readonly key: string;
   /** Name in the entry → absolute path. */
   readonly files: Readonly<Record<string, string>>;
+  /** The files must not be touched, not even by a further name: they are copied. */
+  readonly sealed?: true;
 }
 
 export interface CacheOptions {

@@ -13,6 +13,7 @@ import type {
 import {asCanceled, messageOf, throwIfCanceled} from '../base/errors.ts';
 import {CacheLog, isTaken} from './cache-log.ts';
 import type {CacheAnswer, CacheRequest} from './cache-worker.ts';
+import {localFiles} from './files.ts';
 import {removeTree} from './merge.ts';
 import {startTicksOf} from './processes.ts';
 import {Stop} from './stop.ts';
@@ -105,10 +106,11 @@ function hit(staging: string, sizeBytes: number | undefined): CacheHit {
 async function save(
   options: ActionsCacheOptions,
   staging: string,
-  {key, files}: CacheEntry,
+  {key, files, sealed}: CacheEntry,
   more: CacheOptions,
 ): Promise<CacheSave> {
-  for (const [name, path] of Object.entries(files)) await linkOrCopy(path, join(staging, FOLDER, name));
+  const put = sealed ? localFiles.copySparse : linkOrCopy;
+  for (const [name, path] of Object.entries(files)) await put(path, join(staging, FOLDER, name));
   const {answer, log} = await ask(options, staging, {operation: 'save', key, path: FOLDER}, more);
   if (answer.kind === 'failed') return {kind: 'failed', reason: answer.message};
   const reason = log.skipped ?? log.failure;
@@ -200,6 +202,7 @@ function workerEnvironment(
     // Names in an entry are relative to the workspace.
     GITHUB_WORKSPACE: staging,
     RUNNER_TEMP: staging,
-    ...(request.operation === 'restore' && {TAR_OPTIONS: ONLY_OUR_FOLDER}),
+    // A machine's memory is a file with holes: it stays one (GNU tar manual, "sparse").
+    TAR_OPTIONS: request.operation === 'restore' ? ONLY_OUR_FOLDER : '--sparse',
   };
 }
