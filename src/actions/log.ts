@@ -2,6 +2,7 @@ import {randomBytes} from 'node:crypto';
 import * as core from '@actions/core';
 import type {JobEvent} from '../base/events.ts';
 import {CommandGuard, inert, plain} from '../report/inert.ts';
+import {frozenText, upText} from '../report/start.ts';
 
 /**
  * Prints a job's events to a workflow's log: a group a stage, warnings as annotations. The build's own log comes from the VM and goes
@@ -48,9 +49,10 @@ export class WorkflowLog {
         if (!this.#guarded) core.debug(inert(event.message));
         break;
       case 'booted':
-        core.info(
-          `booted under ${event.machine.accelerator.toUpperCase()}, QEMU ${inert(event.machine.qemuVersion)}`,
-        );
+        core.info(inert(upText(event.machine)));
+        break;
+      case 'frozen':
+        core.info(`kept the VM for the next run: ${frozenText(event)}`);
         break;
       case 'inspected':
         core.info(

@@ -1,6 +1,7 @@
 import type {WriteStream} from 'node:tty';
 import type {JobEvent} from '../base/events.ts';
 import {InertStream, inert} from '../report/inert.ts';
+import {frozenText, upText} from '../report/start.ts';
 
 const CLEAR_LINE = '\r\u001b[K';
 
@@ -39,9 +40,10 @@ export class TerminalLog {
         this.#print(`${this.#colour('33', 'warning:')} ${inert(event.message)}\n`);
         break;
       case 'booted':
-        this.#print(
-          `    up under ${event.machine.accelerator.toUpperCase()}, QEMU ${inert(event.machine.qemuVersion)}\n`,
-        );
+        this.#print(`    ${inert(upText(event.machine))}\n`);
+        break;
+      case 'frozen':
+        this.#print(`    kept the VM for the next run: ${frozenText(event)}\n`);
         break;
       case 'inspected':
         this.#print(

@@ -2,6 +2,7 @@ import type {Stage} from '../base/errors.ts';
 import type {JobResult, Outcome, Timings} from '../base/result.ts';
 import type {Step} from '../base/trace.ts';
 import {oneLine} from './inert.ts';
+import {snapshotText, startText} from './start.ts';
 import {formatSeconds, truncate} from './text.ts';
 
 /** A step with its place in the build, counted from 1: the `#N` of the plain log where that counts the same way. */
@@ -145,6 +146,7 @@ export function versionRows(result: JobResult): [name: string, value: string, re
           .filter(part => part)
           .join(', '),
     ],
+    ['Start', machine?.start && startText(machine.start), machine?.start && snapshotText(machine.start)],
   ];
   return rows.flatMap(([name, value, remark]) => (value ? [[name, value, remark ?? '']] : []));
 }
