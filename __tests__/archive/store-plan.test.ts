@@ -51,6 +51,7 @@ describe('what an entry is worth', () => {
       BOOT,
       'whole',
     ],
+    ['documents of another size', entry('a', {kind: 'documents', content: {sizeBytes: 9}}), BOOT, 'damaged'],
     ['another digest', {...entry('a'), key: entry('b').key}, BOOT, 'damaged'],
   ])('%s', (_, stored, bootId, kind) => {
     expect(judge(stored, bootId).kind).toBe(kind);

@@ -1,5 +1,5 @@
 import {describe, expect, test} from '@jest/globals';
-import {cacheDecision, diskCacheKey} from '../../src/archive/store-policy.ts';
+import {cacheDecision, diskCacheKey, documentsCacheKey} from '../../src/archive/store-policy.ts';
 import type {CacheMode} from '../../src/base/cache.ts';
 
 describe('whether the Actions cache is used', () => {
@@ -33,18 +33,19 @@ describe('whether the Actions cache is used', () => {
   });
 });
 
-describe('the key of a disk', () => {
+describe.each([
+  ['a disk', diskCacheKey, 'disk'],
+  ["an image's documents", documentsCacheKey, 'documents'],
+])('the key of %s', (_, keyOf, name) => {
   const digits = 'ab'.repeat(32);
 
   test('is made of the digest alone', () => {
-    expect(diskCacheKey(`sha256:${digits}`)).toBe(`buildkit-archive-disk-1-sha256-${digits}`);
-    expect(diskCacheKey(`sha512:${digits}${digits}`)).toBe(
-      `buildkit-archive-disk-1-sha512-${digits}${digits}`,
-    );
+    expect(keyOf(`sha256:${digits}`)).toBe(`buildkit-archive-${name}-1-sha256-${digits}`);
+    expect(keyOf(`sha512:${digits}${digits}`)).toBe(`buildkit-archive-${name}-1-sha512-${digits}${digits}`);
   });
 
   test('has neither a comma nor more than 512 characters, which the service refuses', () => {
-    const key = diskCacheKey(`sha512:${digits}${digits}`);
+    const key = keyOf(`sha512:${digits}${digits}`);
     expect(key).not.toContain(',');
     expect(key.length).toBeLessThanOrEqual(512);
   });
@@ -58,6 +59,6 @@ describe('the key of a disk', () => {
     `sha256:${digits.toUpperCase()}`,
     `md5:${digits}`,
   ])('is refused for %j', digest => {
-    expect(() => diskCacheKey(digest)).toThrow(RangeError);
+    expect(() => keyOf(digest)).toThrow(RangeError);
   });
 });

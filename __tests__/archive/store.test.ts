@@ -86,6 +86,28 @@ describe('getting', () => {
     });
   });
 
+  test('finds what is there whole, and makes nothing', async () => {
+    expect(await open().find(key('a'))).toBeUndefined();
+    await put('a', 'the disk');
+    const store = open();
+    expect(await store.find(key('a'))).toBe(disk('a'));
+    // In use from then on.
+    expect(await open().prune({maxBytes: 0})).toEqual([]);
+    await store.close();
+    writeFileSync(disk('a'), 'other');
+    expect(await open().find(key('a'))).toBeUndefined();
+    expect(await open().prune({maxBytes: 0})).toHaveLength(1);
+    expect(names('leases')).toEqual([]);
+  });
+
+  test('knows digests of both algorithms', async () => {
+    const long: StoreKey = {kind: 'documents', digest: `sha512:${'a'.repeat(128)}`};
+    const {path} = await open().getOrMake(long, maker());
+    expect(path).toBe(join(dir, 'documents', `${'a'.repeat(128)}.documents`));
+    expect((await open().entries()).map(entry => entry.key)).toEqual([long]);
+    expect(await open().verify()).toMatchObject([{state: 'ok'}]);
+  });
+
   test('never copies: the path is that of the store', async () => {
     await put('a', 'x');
     const inode = statSync(disk('a')).ino;

@@ -240,6 +240,18 @@ describe('faults', () => {
     expect(found).toMatchObject({kind: 'failed', reason: expect.stringContaining('ENOTDIR')});
   });
 
+  test.each(['a b', 'a:b', 'a"b'])('a store in a folder %j', async name => {
+    await using server = await startCacheServerV2();
+    const cache = open(server.env, join(dir, name));
+    const failure = {
+      kind: 'failed',
+      reason: expect.stringContaining('set BUILDKIT_ARCHIVE_STORE to a folder'),
+    };
+    expect(await cache.restore(KEY, {})).toEqual(failure);
+    expect(await cache.save({key: KEY, files: {disk: file('vm.qcow2', 'disk')}}, {})).toEqual(failure);
+    expect(existsSync(join(dir, name))).toBe(false);
+  });
+
   test('a file that is gone, and a worker that is', async () => {
     await using server = await startCacheServerV2();
     const gone = await open(server.env).save({key: KEY, files: {disk: join(dir, 'gone')}}, {});

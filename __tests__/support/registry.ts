@@ -1,5 +1,6 @@
 import {type ChildProcess, execFileSync, spawn} from 'node:child_process';
-import {mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {randomUUID} from 'node:crypto';
+import {mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {createServer} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -12,6 +13,8 @@ export interface Registry {
   pushBusybox(reference: string): void;
   /** Where it keeps its blobs; a second registry may serve the same. */
   readonly dataDir: string;
+  /** What it was asked for so far, as its own access log has it: `GET /v2/x/archive/manifests/v1`. */
+  requests(): Promise<readonly string[]>;
   stop(): Promise<void>;
 }
 
@@ -30,19 +33,37 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     config,
     `version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: ${dataDir}}, delete: {enabled: true}}\nhttp: {addr: "127.0.0.1:${port}"}\n${options.config ?? ''}\n`,
   );
-  const child = spawn('docker-registry', ['serve', config], {stdio: 'ignore'});
+  const accessLog = join(dir, 'access.log');
+  const child = spawn('docker-registry', ['serve', config], {
+    stdio: ['ignore', openSync(accessLog, 'w'), 'ignore'],
+  });
+  const ended = new Promise(resolve => child.once('close', resolve));
   await answers(port, child);
   return {
     port,
     dataDir,
+    requests: () => requestsIn(accessLog, port),
     pushBusybox: reference => pushBusybox(dir, `127.0.0.1:${port}/${reference}`),
     async stop() {
-      const ended = new Promise(resolve => child.once('close', resolve));
       child.kill();
       await ended;
       rmSync(dir, {recursive: true, force: true});
     },
   };
+}
+
+/** The log is written behind the answers: a request of our own marks where it has to be read to. */
+async function requestsIn(accessLog: string, port: number): Promise<readonly string[]> {
+  const mark = `/v2/mark/${randomUUID()}`;
+  await fetch(`http://127.0.0.1:${port}${mark}`);
+  for (;;) {
+    const lines = readFileSync(accessLog, 'utf8').split('\n');
+    if (lines.some(line => line.includes(mark))) {
+      const requests = lines.flatMap(line => /"([A-Z]+ \S+) HTTP/.exec(line)?.[1] ?? []);
+      return requests.filter(request => request !== 'GET /v2/' && !request.includes('/v2/mark/'));
+    }
+    await new Promise(resolve => setTimeout(resolve, 10));
+  }
 }
 
 function pushBusybox(dir: string, reference: string): void {

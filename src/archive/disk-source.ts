@@ -4,6 +4,7 @@ import type {OwnedResource} from '../base/events.ts';
 import type {LayerBlob} from '../base/ports.ts';
 import type {LockHolder, StoreKey} from '../base/store.ts';
 import {dockerImage, type TakenDisk} from './docker-image.ts';
+import {SMALL_LAYER_BYTES} from './documents.ts';
 import type {Image} from './image.ts';
 import type {ArchivePorts} from './obtain.ts';
 import {checkQcow2} from './qcow2.ts';
@@ -39,12 +40,21 @@ export class DiskSource {
     this.#where = where;
   }
 
-  /** The disk's path in the store. @throws UserError when the image has none. */
-  async disk(signal: AbortSignal, options: {useCache: boolean}): Promise<string> {
+  /**
+   * The disk in the store.
+   * @param options.layer The diffId of the layer that brings it, when it is known. @throws UserError when the image has none.
+   */
+  async disk(
+    signal: AbortSignal,
+    options: {useCache: boolean; layer?: string | undefined},
+  ): Promise<TakenDisk> {
+    const known = this.#image.layers.filter(({diffId}) => diffId === options.layer);
     // The newest layer that has the file decides; a whiteout above it means that the image has none.
-    for (const layer of [...this.#image.layers].reverse()) {
+    for (const layer of known.length > 0 ? known.slice(-1) : [...this.#image.layers].reverse()) {
+      // A small layer is read sooner than a cache is asked.
+      const useCache = options.useCache && (layer.sizeBytes ?? Number.POSITIVE_INFINITY) > SMALL_LAYER_BYTES;
       try {
-        return await this.#fromLayer(layer, signal, options.useCache);
+        return await this.#fromLayer(layer, signal, useCache);
       } catch (error) {
         if (!(error instanceof NotInLayer)) throw error;
         if (error.isDeleted) break;
@@ -72,7 +82,7 @@ export class DiskSource {
     return path;
   }
 
-  async #fromLayer(layer: LayerBlob, signal: AbortSignal, useCache: boolean): Promise<string> {
+  async #fromLayer(layer: LayerBlob, signal: AbortSignal, useCache: boolean): Promise<TakenDisk> {
     const key: StoreKey = {kind: 'disks', digest: layer.diffId};
     const cache = useCache ? this.#ports.actionsCache : undefined;
     let missed = false;
@@ -94,7 +104,7 @@ export class DiskSource {
     if (hit) this.#ports.emit({kind: 'notice', message: 'the disk is in the store already'});
     this.#disk = {path, diffId: layer.diffId};
     if (missed) this.#ports.emit({kind: 'cache-save', entry: diskEntry(diskCacheKey(layer.diffId), path)});
-    return path;
+    return this.#disk;
   }
 
   async #extract(layer: LayerBlob, dest: string, signal: AbortSignal): Promise<void> {

@@ -21,6 +21,7 @@ export interface ConfigBlob {
 interface Descriptor {
   readonly mediaType?: string;
   readonly digest: string;
+  readonly size?: number;
   readonly platform?: {readonly os?: string; readonly architecture?: string};
   readonly annotations?: Readonly<Record<string, string>>;
 }
@@ -57,6 +58,7 @@ export async function readLayout(file: ImageFile, where: string, tag: string | u
       open: () => file.open(blobPath(layer.digest)),
       digest: layer.digest,
       diffId: diffIds[i] as string,
+      ...(layer.size !== undefined && {sizeBytes: layer.size}),
     })),
   };
 }

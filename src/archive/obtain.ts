@@ -7,6 +7,7 @@ import type {Files, ImageFile, Images} from '../base/ports.ts';
 import type {StoreFolder} from '../base/store.ts';
 import {DiskSource} from './disk-source.ts';
 import {type Image, readDockerArchive, readLayout} from './image.ts';
+import {KnownImages} from './known-images.ts';
 import {checkQcow2, looksLikeQcow2} from './qcow2.ts';
 import type {RegistryPorts} from './registry/client.ts';
 import {progressMeter} from './registry/progress.ts';
@@ -90,7 +91,7 @@ async function fromFile(
   const file = kind === 'oci-layout' ? ports.images.openLayout(path) : ports.images.openDockerArchive(path);
   const source = new DiskSource(ports, store, await readImage(kind, file, path, tag), path);
   // The image lies on this machine: GitHub's cache could only be slower.
-  const diskPath = await source.disk(signal, {useCache: false});
+  const {path: diskPath} = await source.disk(signal, {useCache: false});
   return {kind, diskPath, ...others(source)};
 }
 
@@ -102,14 +103,23 @@ async function fromRegistries(
 ): Promise<Found> {
   const say = (text: string): void =>
     ports.emit({kind: 'progress', stage: 'archive', text: `pulling: ${text}`});
+  const {files, actionsCache, emit} = ports;
+  const {createHash} = ports.registry;
+  const images = new KnownImages({store, files, createHash, actionsCache, emit}, signal);
   const options = {
     signal,
+    known: images.find,
     warn: (message: string) => ports.emit({kind: 'warning', message}),
     onProgress: progressMeter(ports.clock, say),
   };
-  return withRegistryImage(ports, plan.images, options, async ({image, reference}) => {
-    const source = new DiskSource(ports, store, image, formatReference(reference));
-    const diskPath = await source.disk(signal, {useCache: true});
+  return withRegistryImage(ports, plan.images, options, async ({image, digest, reference, documents}) => {
+    const where = formatReference(reference);
+    const source = new DiskSource(ports, store, image, where);
+    const {path: diskPath, diffId} = await source.disk(signal, {
+      useCache: !images.cacheFailed,
+      layer: documents.diskLayer,
+    });
+    await images.remember(digest, {...documents, diskLayer: diffId}, where);
     return {kind: 'registry' as const, diskPath, ...others(source)};
   });
 }

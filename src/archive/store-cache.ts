@@ -17,13 +17,8 @@ const FRAME = 'frame';
 export interface WantedDisk {
   /** `diskCacheKey`. */
   readonly key: string;
-  /**
-   * The layer's diffId; or how to find it in the entry's own documents, for a reference that is pinned by its manifest's digest:
-   * the function has to check them against that digest, and throws when they do not fit.
-   */
-  readonly diffId: string | ((pathOf: (name: string) => Promise<string>) => Promise<string>);
-  /** Documents of the entry that are taken along: name → destination. */
-  readonly documents?: Readonly<Record<string, string>>;
+  /** Of its layer, as the image's config has it. */
+  readonly diffId: string;
 }
 
 export type DiskRestore =
@@ -37,14 +32,9 @@ export type DiskRestore =
 /**
  * What is saved of a disk: the disk itself and the rest of its layer's tar, with which it can be verified. Not the compressed layer, which is no smaller
  * and takes several times as long to unpack (numbers in docs/architecture.md).
- * @param documents further small files, name → path.
  */
-export function diskEntry(
-  key: string,
-  diskPath: string,
-  documents: Readonly<Record<string, string>> = {},
-): CacheEntry {
-  return {key, files: {...documents, [DISK]: diskPath, [FRAME]: `${diskPath}${FRAME_SUFFIX}`}};
+export function diskEntry(key: string, diskPath: string): CacheEntry {
+  return {key, files: {[DISK]: diskPath, [FRAME]: `${diskPath}${FRAME_SUFFIX}`}};
 }
 
 /**
@@ -65,7 +55,6 @@ export async function restoreDisk(
   }
   try {
     const measured = await verified(ports.frames, found, wanted, options.signal);
-    for (const [name, path] of Object.entries(wanted.documents ?? {})) await found.take(name, path);
     await found.take(FRAME, `${destPath}${FRAME_SUFFIX}`);
     await found.take(DISK, destPath);
     return {kind: 'restored', measured};
@@ -89,10 +78,9 @@ async function verified(
   {diffId}: WantedDisk,
   signal: AbortSignal | undefined,
 ): Promise<Measured> {
-  const expected = typeof diffId === 'string' ? diffId : await diffId(name => hit.path(name));
   const [framePath, diskPath] = [await hit.path(FRAME), await hit.path(DISK)];
   const {tarDigest, contentDigest, sizeBytes} = await frames.measure(framePath, diskPath, signal);
-  if (tarDigest !== expected) throw new Error(`its layer has the digest ${tarDigest}, not ${expected}`);
+  if (tarDigest !== diffId) throw new Error(`its layer has the digest ${tarDigest}, not ${diffId}`);
   return {contentDigest, sizeBytes};
 }
 

@@ -15,8 +15,7 @@ export function judge(entry: StoredEntry | undefined, bootId: string): Trust {
   // Without a record nobody finished it: a process was killed, or another program put it there.
   if (!record) return {kind: 'absent'};
   if (record.digest !== entry.key.digest) return {kind: 'damaged', why: `its record is of ${record.digest}`};
-  const isFile = entry.key.kind === 'disks' || entry.key.kind === 'layers';
-  if (isFile && content.sizeBytes !== record.sizeBytes) {
+  if (isFile(entry) && content.sizeBytes !== record.sizeBytes) {
     return {kind: 'damaged', why: `it has ${content.sizeBytes} bytes instead of ${record.sizeBytes}`};
   }
   // Gigabytes that are meant to be read only as they are touched: what would have to be read whole is made anew.
@@ -25,6 +24,11 @@ export function judge(entry: StoredEntry | undefined, bootId: string): Trust {
   if (content.modifiedMs !== record.modifiedMs) return {kind: 'unsure', why: 'it was touched'};
   if (bootId !== record.bootId) return {kind: 'unsure', why: 'the machine was started anew'};
   return {kind: 'whole'};
+}
+
+/** The other kinds are folders. */
+function isFile({key}: StoredEntry): boolean {
+  return key.kind === 'disks' || key.kind === 'documents' || key.kind === 'layers';
 }
 
 export interface EvictionOptions {

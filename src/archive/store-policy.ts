@@ -63,16 +63,28 @@ export function isSnapshotWorthCaching(bootSeconds: number, sizeBytes: number): 
   return bootSeconds >= (WORTH_FACTOR * sizeBytes * COMPRESSED_SHARE) / CACHE_BYTES_PER_SECOND;
 }
 
-/** Raised when the form of a cached disk changes; entries of another form are never found. */
-const FORM = 1;
+/** Raised when the form of a cached thing changes; entries of another form are never found. */
+const DISK_FORM = 1;
+const DOCUMENTS_FORM = 1;
 
 /**
- * The Actions cache's key for a disk.
- * @param digest what pins the disk: the manifest's digest where the reference is resolved, else the layer's diffId (`sha256:<64 hex digits>`).
- * @throws RangeError when it is no digest, since a tag in a key would serve a moved tag stale.
+ * The Actions cache's key for a disk. It is the same for all images that bring this disk, whatever registry they lie in.
+ * @param diffId of its layer. @throws RangeError when it is no digest.
  */
-export function diskCacheKey(digest: string): string {
-  const match = /^(sha256|sha512):([0-9a-f]{64}|[0-9a-f]{128})$/.exec(digest);
+export function diskCacheKey(diffId: string): string {
+  return keyOf(`disk-${DISK_FORM}`, diffId);
+}
+
+/**
+ * The Actions cache's key for an image's documents, from which the disk's diffId is known.
+ * @param digest that pins the image: of its manifest or index. @throws RangeError when it is no digest, since a tag in a key would serve a moved tag stale.
+ */
+export function documentsCacheKey(digest: string): string {
+  return keyOf(`documents-${DOCUMENTS_FORM}`, digest);
+}
+
+function keyOf(what: string, digest: string): string {
+  const match = /^(?:sha256:([0-9a-f]{64})|sha512:([0-9a-f]{128}))$/.exec(digest);
   if (!match) throw new RangeError(`not a digest: ${JSON.stringify(digest)}`);
-  return `buildkit-archive-disk-${FORM}-${match[1]}-${match[2]}`;
+  return `buildkit-archive-${what}-${digest.replace(':', '-')}`;
 }

@@ -83,6 +83,24 @@ export class Store implements StoreUpkeep {
     }
   }
 
+  /**
+   * The path of an entry that is there and whole. It stays leased like one of `getOrMake`.
+   * @throws CanceledError
+   */
+  async find(key: StoreKey, signal?: AbortSignal): Promise<string | undefined> {
+    const lease = await this.#lease(key);
+    try {
+      if (await this.#isWhole(key, () => undefined, signal)) {
+        return (await this.#taken(key, this.#ports.folder.pathOf(key), lease)).path;
+      }
+    } catch (error) {
+      await lease.release();
+      throw error;
+    }
+    await lease.release();
+    return undefined;
+  }
+
   /** Gives the leases back. */
   async close(): Promise<void> {
     const leases = this.#leases;

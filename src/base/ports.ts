@@ -130,6 +130,8 @@ export interface Files {
   size(path: string): Promise<number | undefined>;
   kind(path: string): Promise<'file' | 'directory' | 'other' | undefined>;
   readText(path: string): Promise<string>;
+  /** Makes the file, or gives it this content. */
+  writeText(path: string, text: string): Promise<void>;
   openRead(path: string): Readable;
   /** Up to `lengthBytes` from `offsetBytes`; shorter at the file's end. */
   readRange(path: string, offsetBytes: number, lengthBytes: number): Promise<Buffer>;
@@ -148,6 +150,8 @@ export interface LayerBlob {
   readonly verified?: boolean;
   /** `sha256:…` of the uncompressed tar (OCI image config, `rootfs.diff_ids`). */
   readonly diffId: string;
+  /** Of the blob, when the image's form says so. */
+  readonly sizeBytes?: number;
 }
 
 /** Where the parts of a container image are read from. */

@@ -15,6 +15,7 @@ import {EXIT} from './help.ts';
 const MIB = 1024 ** 2;
 const KIND_NAMES: Readonly<Record<StoreKind, string>> = {
   disks: 'disk',
+  documents: 'manifest',
   layers: 'layer',
   rootfs: 'rootfs',
   snapshots: 'snapshot',

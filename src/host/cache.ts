@@ -28,6 +28,8 @@ const GUARD = '.guard';
  * directly in the folder come out.
  */
 const ONLY_OUR_FOLDER = `--anchored --exclude=[!${FOLDER}]* --exclude=${FOLDER}[!/]* --exclude=${FOLDER}/*/*`;
+/** The library makes one text of tar's command line and parses it again; tar takes what stands before a colon for a host. */
+const UNSPEAKABLE = /[\s:"'\\]/;
 const RESTORE_TIMEOUT_MS = 120_000;
 const SAVE_TIMEOUT_MS = 300_000;
 
@@ -57,6 +59,10 @@ async function staged<T extends CacheRestore | CacheSave>(
   let result: T | undefined;
   try {
     throwIfCanceled(signal);
+    if (UNSPEAKABLE.test(storeDir)) {
+      const reason = `its client cannot work in ${JSON.stringify(storeDir)}: set BUILDKIT_ARCHIVE_STORE to a folder without spaces, colons and quotes in its path`;
+      return {kind: 'failed', reason};
+    }
     await mkdir(storeDir, {recursive: true});
     staging = await mkdtemp(join(storeDir, STAGING_PREFIX));
     onResource?.({kind: 'temp-dir', path: staging});

@@ -55,6 +55,7 @@ export const localFiles: Files = {
   },
   kind: kindOf,
   readText: path => readFile(path, 'utf8'),
+  writeText: (path, text) => writeFile(path, text),
   openRead: path => createReadStream(path),
   readRange: (path, offsetBytes, lengthBytes) => readSlice(path, () => offsetBytes, lengthBytes),
   async readTail(path, maxBytes) {

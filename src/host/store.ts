@@ -27,13 +27,15 @@ export const STAGING_PREFIX = `.${TEMP_DIR_PREFIX}cache-`;
 const OLD_MS = 3_600_000;
 const SUFFIX: Readonly<Record<StoreKind, string>> = {
   disks: '.qcow2',
+  documents: '.documents',
   layers: '.tar',
   rootfs: '',
   snapshots: '',
 };
 
 /**
- * The store's folder: `disks/<hex>.qcow2`, `layers/<hex>.tar`, `rootfs/<hex>/` and `snapshots/<hex>/`, each with its record `<hex>.json` beside it, whose modification time is the last use.
+ * The store's folder: `disks/<hex>.qcow2`, `documents/<hex>.documents`, `layers/<hex>.tar`, `rootfs/<hex>/` and `snapshots/<hex>/`, each with its record
+ * `<hex>.json` beside it, whose modification time is the last use.
  * There is no index that could be torn: each entry stands for itself, and is there once its record is.
  */
 export function openStoreFolder(dir: string): StoreFolder {
@@ -187,7 +189,7 @@ class LocalStoreFolder implements StoreFolder {
   async #sweepOne(kind: StoreKind, name: string): Promise<boolean> {
     const path = join(this.dir, kind, name);
     if (name.startsWith(PARTIAL) && isHex(name.slice(PARTIAL.length))) {
-      const lock = await this.tryLock({kind, digest: `sha256:${name.slice(PARTIAL.length)}`});
+      const lock = await this.tryLock({kind, digest: digestOfHex(name.slice(PARTIAL.length))});
       if (!lock) return false;
       await removeTree(path);
       await lock.release();
@@ -207,7 +209,7 @@ class LocalStoreFolder implements StoreFolder {
         : withoutSuffix(name, SUFFIX[kind]);
       return stem !== undefined && isHex(stem) ? [stem] : [];
     });
-    return [...new Set(found)].sort().map(stem => ({kind, digest: `sha256:${stem}`}));
+    return [...new Set(found)].sort().map(stem => ({kind, digest: digestOfHex(stem)}));
   }
 
   #recordPath(key: StoreKey): string {
@@ -263,6 +265,11 @@ function withoutSuffix(name: string, suffix: string): string | undefined {
 
 function isHex(text: string): boolean {
   return /^([0-9a-f]{64}|[0-9a-f]{128})$/.test(text);
+}
+
+/** The algorithm shows in the length. */
+function digestOfHex(digits: string): string {
+  return `${digits.length === 64 ? 'sha256' : 'sha512'}:${digits}`;
 }
 
 function hex(digest: string): string {

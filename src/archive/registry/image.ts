@@ -1,6 +1,7 @@
 import type {ImageReference} from '../../base/image-reference.ts';
 import {formatReference} from '../../base/image-reference.ts';
 import type {ImageFile} from '../../base/ports.ts';
+import {digestOf, type ImageDocuments, SMALL_LAYER_BYTES} from '../documents.ts';
 import {type Image, readLayout} from '../image.ts';
 import {type BlobDescriptor, blobChunks, type PullProgress} from './blob.ts';
 import {RegistryClient, type RegistryPorts} from './client.ts';
@@ -23,6 +24,11 @@ export interface PullOptions {
   readonly signal: AbortSignal;
   readonly onProgress?: (progress: PullProgress) => void;
   readonly policy?: Partial<TransferPolicy>;
+  /**
+   * Documents that are known of the image whose manifest or index has a digest: what they hold is not asked for.
+   * @param isPinned the reference has this digest, so that nothing was asked for yet.
+   */
+  readonly known?: (digest: string, isPinned: boolean) => Promise<ImageDocuments | undefined>;
 }
 
 export interface RegistryImage {
@@ -31,6 +37,8 @@ export interface RegistryImage {
   /** Of what the tag named: an index or a manifest. */
   readonly digest: string;
   readonly reference: ImageReference;
+  /** All that was read of it but large layers, until now. */
+  readonly documents: ImageDocuments;
 }
 
 interface Manifest {
@@ -42,7 +50,7 @@ interface Manifest {
 }
 
 /**
- * Looks up what a reference names and reads manifest and config; of an index, the image for linux/amd64.
+ * Looks up what a reference names and reads manifest and config; of an index, the image for linux/amd64. A registry is asked only for what is not known.
  * @throws RegistryError when this registry does not give it; `UserError` when it is for another architecture.
  */
 export async function resolveRegistryImage(
@@ -52,7 +60,9 @@ export async function resolveRegistryImage(
 ): Promise<RegistryImage> {
   const client = new RegistryClient(ports, reference, {...DEFAULT_POLICY, ...options.policy});
   const reader = new ManifestReader(client, options);
+  if (reference.digest !== undefined) await reader.recall(reference.digest, true);
   const root = await reader.readRoot();
+  if (reference.digest === undefined) await reader.recall(root.digest, false);
   const image = await readLayout(reader.asLayout(root), formatReference(reference), undefined);
   return {
     image: {
@@ -62,6 +72,7 @@ export async function resolveRegistryImage(
     },
     digest: root.digest,
     reference: {...reference, digest: root.digest},
+    documents: reader.documents,
   };
 }
 
@@ -87,10 +98,24 @@ class ManifestReader {
   readonly #manifests = new Map<string, Manifest>();
   /** Descriptors of all blobs that the manifests read so far name. */
   readonly #sizes = new Map<string, number>();
+  /** What was read. */
+  readonly #blobs = new Map<string, Buffer>();
+  /** What need not be asked for. */
+  #known: ImageDocuments = {blobs: new Map()};
 
   constructor(client: RegistryClient, options: PullOptions) {
     this.#client = client;
     this.#options = options;
+  }
+
+  /** The manifests, configs and small layers that are read, growing. */
+  get documents(): ImageDocuments {
+    return {blobs: this.#blobs, diskLayer: this.#known.diskLayer};
+  }
+
+  /** Looks for what is known of an image. */
+  async recall(digest: string, isPinned: boolean): Promise<void> {
+    this.#known = (await this.#options.known?.(digest, isPinned)) ?? this.#known;
   }
 
   /** The manifest or index that the reference names; whatever its tag does afterwards, this stays what is read. */
@@ -107,14 +132,16 @@ class ManifestReader {
           return {manifests: [{mediaType: isIndex ? OCI_INDEX : OCI_MANIFEST, digest}]};
         }
         const wanted = name.replace(/^blobs\//, '').replace('/', ':');
-        return this.#sizes.has(wanted) ? this.#readBlob(wanted) : this.#manifest(wanted);
+        return this.#sizes.has(wanted) ? this.#readConfig(wanted) : this.#manifest(wanted);
       },
       open: async name => {
         const wanted = name.replace(/^blobs\//, '').replace('/', ':');
         const {signal, onProgress} = this.#options;
         const blob = this.#descriptor(wanted);
         return this.#client.ports.registry.toStream(closed =>
-          blobChunks(this.#client, blob, AbortSignal.any([signal, closed]), onProgress),
+          blob.sizeBytes <= SMALL_LAYER_BYTES || this.#held(wanted)
+            ? this.#smallBlob(blob)
+            : blobChunks(this.#client, blob, AbortSignal.any([signal, closed]), onProgress),
         );
       },
     };
@@ -129,11 +156,11 @@ class ManifestReader {
     expected: string | undefined,
   ): Promise<{manifest: Manifest; digest: string}> {
     const {signal} = this.#options;
-    const {bytes, headers} = await this.#client.fetch(`manifests/${name}`, JSON_LIMIT_BYTES, {
-      accept: ACCEPT,
-      signal,
-    });
-    const digest = this.#digestOf(bytes, expected ?? 'sha256:');
+    const known = expected === undefined ? undefined : this.#known.blobs.get(expected);
+    const {bytes, headers} = known
+      ? {bytes: known, headers: {}}
+      : await this.#client.fetch(`manifests/${name}`, JSON_LIMIT_BYTES, {accept: ACCEPT, signal});
+    const digest = digestOf(this.#client.ports.registry.createHash, bytes, expected ?? 'sha256:');
     if (expected !== undefined && digest !== expected) {
       throw damaged(this.#client.reference, `the manifest ${expected} has the digest ${digest}`);
     }
@@ -142,6 +169,7 @@ class ManifestReader {
       if (blob.digest !== undefined) this.#sizes.set(blob.digest, blob.size ?? Number.NaN);
     }
     this.#manifests.set(digest, manifest);
+    this.#blobs.set(digest, bytes);
     return {manifest, digest};
   }
 
@@ -161,27 +189,39 @@ class ManifestReader {
     );
   }
 
-  async #readBlob(digest: string): Promise<unknown> {
+  async #readConfig(digest: string): Promise<unknown> {
+    return this.#parse(await this.#readBlob(digest, JSON_LIMIT_BYTES, 'the config'), 'the config');
+  }
+
+  async *#smallBlob({digest, sizeBytes}: BlobDescriptor): AsyncGenerator<Buffer, void, undefined> {
+    const bytes = await this.#readBlob(digest, sizeBytes, 'the layer');
+    this.#options.onProgress?.({digest, receivedBytes: bytes.length, totalBytes: sizeBytes});
+    yield bytes;
+  }
+
+  /** A blob that fits into memory, verified and kept. */
+  async #readBlob(digest: string, limitBytes: number, what: string): Promise<Buffer> {
+    const bytes = this.#held(digest) ?? (await this.#fetchBlob(digest, limitBytes, what));
+    this.#blobs.set(digest, bytes);
+    return bytes;
+  }
+
+  #held(digest: string): Buffer | undefined {
+    return this.#blobs.get(digest) ?? this.#known.blobs.get(digest);
+  }
+
+  async #fetchBlob(digest: string, limitBytes: number, what: string): Promise<Buffer> {
     const {signal} = this.#options;
-    const {bytes} = await this.#client.fetch(`blobs/${digest}`, JSON_LIMIT_BYTES, {signal});
-    const found = this.#digestOf(bytes, digest);
-    if (found !== digest) {
-      throw damaged(this.#client.reference, `the config ${digest} has the digest ${found}`);
-    }
-    return this.#parse(bytes, 'the config');
+    const {bytes} = await this.#client.fetch(`blobs/${digest}`, limitBytes, {signal});
+    const found = digestOf(this.#client.ports.registry.createHash, bytes, digest);
+    if (found === digest) return bytes;
+    throw damaged(this.#client.reference, `${what} ${digest} has the digest ${found}`);
   }
 
   #descriptor(digest: string): BlobDescriptor {
     const sizeBytes = this.#sizes.get(digest) ?? Number.NaN;
     if (Number.isSafeInteger(sizeBytes) && sizeBytes >= 0) return {digest, sizeBytes};
     throw damaged(this.#client.reference, `its manifest gives no size for ${digest}`);
-  }
-
-  #digestOf(bytes: Buffer, like: string): string {
-    const algorithm = like.startsWith('sha512:') ? 'sha512' : 'sha256';
-    const hash = this.#client.ports.registry.createHash(algorithm);
-    hash.update(bytes);
-    return `${algorithm}:${hash.hex()}`;
   }
 
   #parse(bytes: Buffer, what: string): Manifest {
