@@ -37,9 +37,11 @@ const loadable = async (archive: Archive): Promise<LoadableImage> => {
   return archive.dockerImage(signal);
 };
 
-const QEMU: Entry[] = [{name: 'usr/bin/qemu-system-x86_64', content: 'x'.repeat(100_000)}];
-const START: Entry[] = [{name: 'start.sh', content: '#!/bin/sh\n', mode: 0o755}];
-const DISK: Entry[] = [{name: 'vm.qcow2', content: qcow2(), mtime: new Date(1e12)}];
+// Without a time of its own an entry has the second in which its tar is made.
+const mtime = new Date(1e12);
+const QEMU: Entry[] = [{name: 'usr/bin/qemu-system-x86_64', content: 'x'.repeat(100_000), mtime}];
+const START: Entry[] = [{name: 'start.sh', content: '#!/bin/sh\n', mode: 0o755, mtime}];
+const DISK: Entry[] = [{name: 'vm.qcow2', content: qcow2(), mtime}];
 const LAYERS = [QEMU, START, START, DISK];
 const diffIds = (): Promise<string[]> => Promise.all(LAYERS.map(async layer => sha256(await tar(layer))));
 
