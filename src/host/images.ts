@@ -54,13 +54,13 @@ async function extractFile(
     const capture = new TarFrameCapture(path);
     await readLayer(
       layer,
-      async (header, body) => {
+      async (header, body, stop) => {
         const name = cleanName(header.name);
         if (name === path) {
           requireFile(header);
           // Of two entries with one name, tar takes the last.
           await rm(temp, {force: true});
-          await pipeline(body, new SparseWriter(temp, budget));
+          await pipeline(body, new SparseWriter(temp, budget), {signal: stop});
           outcome.found = 'extracted';
         } else if (hides(name, path) && outcome.found === 'absent') outcome.found = 'deleted';
       },
@@ -134,8 +134,8 @@ async function unpack(
       writer.beginLayer();
       await readLayer(
         layer,
-        async (header, body) => {
-          if (header.name.replace(/^(\.?\/)+/, '') !== options.skip) await writer.add(header, body);
+        async (header, body, stop) => {
+          if (header.name.replace(/^(\.?\/)+/, '') !== options.skip) await writer.add(header, body, stop);
         },
         options.signal,
       );

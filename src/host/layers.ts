@@ -7,8 +7,11 @@ import type {LayerBlob} from '../base/ports.ts';
 import {decompressed} from './blobs.ts';
 import {checkGrowth, LAYER_LIMITS, type LayerLimits} from './layer-limits.ts';
 
-/** Takes one entry; what it leaves of the body is skipped. */
-export type EntryHandler = (header: Header, body: Readable) => Promise<void>;
+/**
+ * Takes one entry; what it leaves of the body is skipped. Whoever pipes the body on does it with `stop`, which is aborted when the layer breaks: the body
+ * may be gone by then, and a pipeline that begins at a stream of tar-stream's that is gone waits for ever.
+ */
+export type EntryHandler = (header: Header, body: Readable, stop: AbortSignal) => Promise<void>;
 
 /**
  * Hands over every entry of a layer in order while it is read, and fails at the end when the bytes are not those of its digests.
@@ -33,10 +36,11 @@ export async function readLayer(
     cause ??= {error};
   };
   source.once('error', first);
+  const stop = new AbortController();
   const entries = (async () => {
     for await (const entry of extract) {
-      await onEntry(entry.header, entry as unknown as Readable).catch(error => {
-        first(error);
+      await onEntry(entry.header, entry as unknown as Readable, stop.signal).catch(error => {
+        if (!stop.signal.aborted) first(error);
         throw error;
       });
       entry.resume();
@@ -44,7 +48,11 @@ export async function readLayer(
   })();
   try {
     const tar = Readable.from(verifiedTar(layer, source, limits));
-    const ends = await Promise.allSettled([pipeline(tar, tap, extract, {signal}), entries]);
+    const piped = pipeline(tar, tap, extract, {signal}).catch(error => {
+      stop.abort();
+      throw error;
+    });
+    const ends = await Promise.allSettled([piped, entries]);
     if (signal.aborted) throw asCanceled(signal);
     if (cause) throw cause.error;
     for (const end of ends) if (end.status === 'rejected') throw unreadable(end.reason);

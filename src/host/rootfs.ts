@@ -30,7 +30,7 @@ export class RootfsWriter {
   }
 
   /** @throws UserError when the entry's name climbs out of the folder. */
-  async add(header: Header, body: Readable): Promise<void> {
+  async add(header: Header, body: Readable, stop: AbortSignal): Promise<void> {
     const name = cleanName(header.name);
     if (name === '') return;
     const parent = await this.#resolve(posix.dirname(name));
@@ -43,10 +43,10 @@ export class RootfsWriter {
     }
     const path = join(parent, base);
     this.#fresh.add(path);
-    await this.#write(header, path, body);
+    await this.#write(header, path, body, stop);
   }
 
-  async #write(header: Header, path: string, body: Readable): Promise<void> {
+  async #write(header: Header, path: string, body: Readable, stop: AbortSignal): Promise<void> {
     const modeBits = (header.mode ?? 0o755) & 0o777;
     const existing = await lstat(path).catch(() => undefined);
     if (header.type === 'directory') {
@@ -57,7 +57,7 @@ export class RootfsWriter {
     }
     if (existing) await rm(path, {recursive: true, force: true});
     if (header.type === 'file' || header.type === 'contiguous-file') {
-      await pipeline(body, new SparseWriter(path, this.#budget));
+      await pipeline(body, new SparseWriter(path, this.#budget), {signal: stop});
       return chmod(path, modeBits | 0o600);
     }
     if (header.type === 'symlink') return symlink(this.#linkTarget(header.linkname ?? '', path), path);
