@@ -71,15 +71,15 @@ async function warmStart<Facts>(
   plan: Plan,
   ports: MachinePorts,
   qemu: QemuProgram,
-  {diskPath}: Archive,
+  {diskPath, diskDigest}: Archive,
   probe: GuestProbe<Facts>,
 ): Promise<WarmStart<Facts> | undefined> {
   const isWanted = plan.vm.snapshot === 'auto' && plan.vm.machine === 'auto';
   if (!isWanted || (probe as unknown) === ANY_GUEST) return undefined;
   const disk = {
     path: diskPath,
-    identity: await ports.files.identity(diskPath),
-    isPortable: false,
+    identity: diskDigest ?? (await ports.files.identity(diskPath)),
+    isPortable: diskDigest !== undefined,
     label: plan.archive.reference,
   };
   return new WarmStart(ports, plan.vm, qemu, disk, plan.archive.storeDir, probe);

@@ -18,12 +18,25 @@ import {createServer} from 'node:tls';
 import {afterAll, afterEach, beforeAll, describe, expect, test} from '@jest/globals';
 import type {JobEvent} from '../../src/base/events.ts';
 import type {JobResult} from '../../src/base/result.ts';
+import {openActionsCache} from '../../src/host/cache.ts';
+import {saveEntries} from '../../src/host/cache-save.ts';
 import {localFiles} from '../../src/host/files.ts';
 import {localPorts} from '../../src/host/local.ts';
 import {openStoreFolder} from '../../src/host/store.ts';
 import {withMachine} from '../../src/machine.ts';
 import type {Vm} from '../../src/vm/machine.ts';
-import {BUSYBOX, contextDir, diskOf, leftovers, type Played, planFor, play} from '../support/machine.ts';
+import {bundleCacheWorker} from '../support/cache-server.ts';
+import {startCacheServerV2} from '../support/cache-server-v2.ts';
+import {
+  archiveDir,
+  BUSYBOX,
+  contextDir,
+  diskOf,
+  leftovers,
+  type Played,
+  planFor,
+  play,
+} from '../support/machine.ts';
 
 let storeDir: string;
 beforeAll(() => {
@@ -358,6 +371,94 @@ describe('a freeze that fails', () => {
     expect(readdirSync(join(dir, 'snapshots')).filter(name => name.startsWith('.partial-'))).toEqual([]);
     for (const left of [dir, bin]) rmSync(left, {recursive: true});
   });
+});
+
+/** A QEMU that does not know how to leave memory out of its stream: the name is changed on the way to us. */
+function withoutIgnoreShared(): typeof localPorts.sockets {
+  return {
+    ...localPorts.sockets,
+    connectUnix: async path => {
+      const socket = await localPorts.sockets.connectUnix(path);
+      const read = socket.emit.bind(socket);
+      socket.emit = (event: string | symbol, ...args: unknown[]) =>
+        read(event, ...(event === 'data' ? [String(args[0]).replace('x-ignore-shared', 'x-another')] : args));
+      return socket;
+    },
+  };
+}
+
+test('a QEMU without x-ignore-shared: memory goes into the stream, and comes back out of it', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'itg-warm-'));
+  const context = contextDir({Dockerfile: `${BUSYBOX}RUN echo 1\n`});
+  const options = {storeDir: dir, ports: {sockets: withoutIgnoreShared()}};
+  const cold = await play({context}, options);
+  expect(cold.result).toMatchObject({
+    outcome: {kind: 'built'},
+    machine: {start: {kind: 'cold', snapshot: {method: 'migration-stream'}}},
+  });
+  const warm = await play({context}, options);
+  expect(warm.result).toMatchObject({
+    outcome: {kind: 'built'},
+    warnings: [],
+    machine: {start: {kind: 'restored', snapshot: {method: 'migration-stream'}}},
+  });
+  rmSync(dir, {recursive: true});
+});
+
+test("another machine takes the snapshot out of the Actions cache, and nothing of the first run's is in it", async () => {
+  const place = mkdtempSync(join(tmpdir(), 'itg-warm-'));
+  const server = await startCacheServerV2();
+  const worker = mkdtempSync(join(tmpdir(), 'cache-worker-'));
+  try {
+    const workerPath = bundleCacheWorker(worker);
+    const run = async (machine: string) => {
+      const store = join(place, machine);
+      const actionsCache = openActionsCache({
+        workerPath,
+        storeDir: store,
+        env: {...process.env, ...server.env},
+      });
+      const raw = {
+        archive: join(archiveDir('v0.20.2'), 'oci'),
+        context: contextDir({Dockerfile: DOCKERFILE, note: MARKER}),
+        secrets: `key=${SECRET}`,
+      };
+      const played = await play(raw, {storeDir: store, ports: {actionsCache}});
+      const saves = played.events.flatMap(event => (event.kind === 'cache-save' ? [event.entry] : []));
+      const said: string[] = [];
+      await saveEntries(
+        actionsCache,
+        saves,
+        event => void said.push('message' in event ? event.message : event.kind),
+      );
+      return {played, saves, said};
+    };
+    const first = await run('first');
+    expect(first.said).toEqual([
+      expect.stringMatching(/^Saved to the Actions cache as buildkit-archive-snapshot-1-sha256-/),
+    ]);
+    // Saving has not harmed the one in the store.
+    expect(start((await run('first')).played)?.kind).toBe('restored');
+    const second = await run('second');
+    expect(second.played.result.outcome).toEqual({kind: 'built'});
+    expect(start(second.played)?.kind).toBe('restored');
+    expect(second.saves).toEqual([]);
+    const ram = statSync(
+      join(
+        place,
+        'second',
+        'snapshots',
+        readdirSync(join(place, 'second', 'snapshots'))[0]?.replace(/\.json$/, '') ?? '',
+        'ram',
+      ),
+    );
+    expect(ram.blocks * 512).toBeLessThan(ram.size / 2);
+    expect(holds(place, SECRET)).toEqual([]);
+    expect(holds(place, MARKER)).toEqual([]);
+  } finally {
+    await server[Symbol.asyncDispose]();
+    for (const left of [place, worker]) rmSync(left, {recursive: true, force: true});
+  }
 });
 
 test('snapshot: off and machine: published neither keep nor take one', async () => {

@@ -41,6 +41,8 @@ export interface ArchivePorts extends RegistryPorts {
 /** A disk that can be booted. Disposing it lets the store evict it. */
 export interface Archive extends AsyncDisposable {
   readonly diskPath: string;
+  /** What the disk is, on every machine: the diffId of the layer that brings it; absent for a bare disk. */
+  readonly diskDigest?: string;
   /** Unpacks the image's root file system, in which its own QEMU lies; undefined for a bare disk. */
   readonly unpackRootfs: ((signal: AbortSignal) => Promise<string>) | undefined;
   /** The image itself, for `docker load`; undefined for a bare disk. */
@@ -91,8 +93,8 @@ async function fromFile(
   const file = kind === 'oci-layout' ? ports.images.openLayout(path) : ports.images.openDockerArchive(path);
   const source = new DiskSource(ports, store, await readImage(kind, file, path, tag), path);
   // The image lies on this machine: GitHub's cache could only be slower.
-  const {path: diskPath} = await source.disk(signal, {useCache: false});
-  return {kind, diskPath, ...others(source)};
+  const {path: diskPath, diffId} = await source.disk(signal, {useCache: false});
+  return {kind, diskPath, diskDigest: diffId, ...others(source)};
 }
 
 async function fromRegistries(
@@ -120,7 +122,7 @@ async function fromRegistries(
       layer: documents.diskLayer,
     });
     await images.remember(digest, {...documents, diskLayer: diffId}, where);
-    return {kind: 'registry' as const, diskPath, ...others(source)};
+    return {kind: 'registry' as const, diskPath, diskDigest: diffId, ...others(source)};
   });
 }
 
