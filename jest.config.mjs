@@ -5,4 +5,6 @@ export default {
   transform: {'^.+\\.ts$': '<rootDir>/scripts/jest-esbuild.mjs'},
   testEnvironment: 'node',
   maxWorkers: 2,
+  // A busy machine is no failure.
+  testTimeout: 120_000,
 };
