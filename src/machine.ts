@@ -1,16 +1,17 @@
 import {type Archive, type ArchivePorts, obtainArchive} from './archive/obtain.ts';
 import {findQemuInRootfs} from './archive/qemu-in-image.ts';
-import {UserError} from './base/errors.ts';
 import type {RunStage} from './base/events.ts';
 import type {Plan} from './plan/plan.ts';
-import {chooseAccelerator} from './vm/accelerator.ts';
+import {asRoot, chooseAccelerator} from './vm/accelerator.ts';
 import {bootVm} from './vm/boot.ts';
-import {findHostQemu, proveQemu} from './vm/find-qemu.ts';
+import {bootInDocker} from './vm/boot-docker.ts';
+import type {DockerPorts} from './vm/find-docker.ts';
+import {chooseLauncher, type DockerLauncher, type LaunchSources} from './vm/launcher.ts';
 import type {Vm} from './vm/machine.ts';
 import type {QemuProgram} from './vm/qemu-args.ts';
 import {type GuestProbe, WarmStart, type WarmStartPorts} from './warm-start.ts';
 
-export type MachinePorts = ArchivePorts & WarmStartPorts & {readonly stage?: RunStage};
+export type MachinePorts = ArchivePorts & WarmStartPorts & DockerPorts & {readonly stage?: RunStage};
 
 /** For a use that asks for nothing but a login: such a machine is neither restored nor kept. */
 export const ANY_GUEST: GuestProbe<undefined> = {
@@ -34,15 +35,15 @@ export async function withMachine<Facts, T>(
   await using archive = await stage('archive', `Obtain the archive ${plan.archive.reference}`, () =>
     obtainArchive(ports, plan.archive, signal),
   );
-  const qemu = await findQemu(ports, archive, signal);
-  await using warm = await warmStart(plan, ports, qemu, archive, probe);
-  const up = await stage('vm', 'Start the VM', async () => {
-    const decision = await chooseAccelerator(plan.vm.accelerator, ports);
-    const restored = await warm?.restore(decision, signal);
-    if (restored && 'vm' in restored) return restored;
-    const start = {kind: 'cold', ...(restored && {reason: restored.reason})} as const;
-    return {vm: await bootVm(ports, plan.vm, qemu, archive.diskPath, decision, start, signal)};
-  });
+  const launcher = await stage('vm', 'Choose the launcher', () =>
+    chooseLauncher(ports, plan.vm, sourcesOf(plan, ports, archive), signal),
+  );
+  const way =
+    launcher.kind === 'docker'
+      ? await dockerWay<Facts>(plan, {...ports, stage}, launcher, signal)
+      : await qemuWay(plan, ports, launcher.qemu, archive, probe, signal);
+  await using warm = way.warm;
+  const up = await stage('vm', 'Start the VM', way.start);
   await using vm = up.vm;
   try {
     return await use(vm, 'facts' in up ? up.facts : await becomeReady(vm, warm, probe, signal));
@@ -67,14 +68,68 @@ async function becomeReady<Facts>(
   return facts;
 }
 
+/** How a machine is brought up. */
+interface Way<Facts> {
+  /** Where machines are kept for the next time, if they are. */
+  readonly warm: WarmStart<Facts> | undefined;
+  /** `facts` are those of a machine that is ready already. */
+  readonly start: () => Promise<{readonly vm: Vm; readonly facts: Facts} | {readonly vm: Vm}>;
+}
+
+async function qemuWay<Facts>(
+  plan: Plan,
+  ports: MachinePorts,
+  qemu: QemuProgram,
+  archive: Archive,
+  probe: GuestProbe<Facts>,
+  signal: AbortSignal,
+): Promise<Way<Facts>> {
+  const vmPlan = qemu.lacks ? ({...plan.vm, machine: 'published'} as const) : plan.vm;
+  if (qemu.lacks && plan.vm.machine === 'auto') {
+    ports.emit({
+      kind: 'notice',
+      message: `this QEMU is built without ${qemu.lacks.join(', ')}, so the VM gets the published starter's devices, boots slower and is not kept`,
+    });
+  }
+  const warm = await warmStart(plan, vmPlan, ports, qemu, archive, probe);
+  return {
+    warm,
+    async start() {
+      const decision = await chooseAccelerator(vmPlan.accelerator, ports);
+      const restored = await warm?.restore(decision, signal);
+      if (restored && 'vm' in restored) return restored;
+      const start = {kind: 'cold', ...(restored && {reason: restored.reason})} as const;
+      return {vm: await bootVm(ports, vmPlan, qemu, archive.diskPath, decision, start, signal)};
+    },
+  };
+}
+
+/** A container of the image. What runs in it is not ours to freeze. */
+async function dockerWay<Facts>(
+  plan: Plan,
+  ports: MachinePorts & {readonly stage: RunStage},
+  launcher: DockerLauncher,
+  signal: AbortSignal,
+): Promise<Way<Facts>> {
+  const image = await ports.stage('archive', 'Get the whole image', () => launcher.image(signal));
+  return {
+    warm: undefined,
+    async start() {
+      const decision = await chooseAccelerator(plan.vm.accelerator, {...ports, kvm: asRoot(ports.kvm)});
+      return {vm: await bootInDocker(ports, plan.vm, image, launcher.reason, decision, signal)};
+    },
+  };
+}
+
 async function warmStart<Facts>(
   plan: Plan,
+  vmPlan: Plan['vm'],
   ports: MachinePorts,
   qemu: QemuProgram,
   {diskPath, diskDigest}: Archive,
   probe: GuestProbe<Facts>,
 ): Promise<WarmStart<Facts> | undefined> {
-  const isWanted = plan.vm.snapshot === 'auto' && plan.vm.machine === 'auto';
+  const isWanted = vmPlan.snapshot === 'auto' && vmPlan.machine === 'auto';
   if (!isWanted || (probe as unknown) === ANY_GUEST) return undefined;
   const disk = {
     path: diskPath,
@@ -82,26 +137,15 @@ async function warmStart<Facts>(
     isPortable: diskDigest !== undefined,
     label: plan.archive.reference,
   };
-  return new WarmStart(ports, plan.vm, qemu, disk, plan.archive.storeDir, probe);
+  return new WarmStart(ports, vmPlan, qemu, disk, plan.archive.storeDir, probe);
 }
 
-/** The host's QEMU when it has one that works, else the archive's own. @throws UserError when there is neither. */
-async function findQemu(ports: MachinePorts, archive: Archive, signal: AbortSignal): Promise<QemuProgram> {
-  const host = await findHostQemu(ports.processes);
-  if (host) return host;
-  const hint = 'install it: sudo apt-get install qemu-system-x86';
-  if (!archive.unpackRootfs) {
-    throw new UserError('there is no QEMU: qemu-system-x86_64 is not on PATH, and a bare disk brings none', {
-      stage: 'vm',
-      hint,
-    });
-  }
-  const found = await findQemuInRootfs(ports.files, await archive.unpackRootfs(signal));
-  if (!found) {
-    throw new UserError('there is no QEMU: qemu-system-x86_64 is neither on PATH nor in the image', {
-      stage: 'vm',
-      hint,
-    });
-  }
-  return proveQemu(ports.processes, {...found, version: '', build: '', origin: 'archive'});
+/** What an archive brings for the launchers. */
+function sourcesOf(plan: Plan, {files}: MachinePorts, archive: Archive): LaunchSources {
+  const {unpackRootfs, dockerImage} = archive;
+  return {
+    reference: plan.archive.reference,
+    ownQemu: unpackRootfs && (async stop => findQemuInRootfs(files, await unpackRootfs(stop))),
+    image: dockerImage,
+  };
 }

@@ -1,7 +1,7 @@
 import {type FoundSnapshot, Snapshots} from './archive/snapshots.ts';
 import {isSnapshotWorthCaching} from './archive/store-policy.ts';
 import type {ActionsCache} from './base/cache.ts';
-import {messageOf} from './base/errors.ts';
+import {messageOf, UserError} from './base/errors.ts';
 import type {Emit} from './base/events.ts';
 import type {Agents, Cpu, Session} from './base/ports.ts';
 import type {StoreFolder} from './base/store.ts';
@@ -109,6 +109,8 @@ export class WarmStart<Facts> implements AsyncDisposable {
     } catch (error) {
       await vm?.[Symbol.asyncDispose]();
       signal.throwIfAborted();
+      // An input that is wrong is wrong for a boot, too.
+      if (error instanceof UserError && error.input !== undefined) throw error;
       await this.#snapshots.forget(digest);
       return this.#doubt(messageOf(error));
     }

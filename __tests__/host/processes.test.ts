@@ -1,4 +1,4 @@
-import {mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterEach, describe, expect, test} from '@jest/globals';
@@ -140,4 +140,16 @@ describe('temporary folders', () => {
     expect(await localFiles.readTail(join(dir, 'g'), 4)).toBe('');
     await localFiles.remove(dir);
   });
+});
+
+test("a child's standard output can go to a file, all of it, while its last words stay known", async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'processes-'));
+  const stdoutPath = join(dir, 'console.log');
+  const script = 'head -c 300000 /dev/zero; echo words >&2';
+  const child = await localProcesses.start({file: 'sh', args: ['-c', script], stdoutPath});
+  children.push(child);
+  expect(await child.exited).toEqual({code: 0, signal: undefined});
+  expect(statSync(stdoutPath).size).toBe(300_000);
+  expect(child.stderrTail()).toBe('words');
+  rmSync(dir, {recursive: true});
 });

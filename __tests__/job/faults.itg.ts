@@ -206,7 +206,9 @@ describe('before anything is booted', () => {
       expect(result.outcome).toMatchObject({
         kind: 'infra-failed',
         stage: 'vm',
-        message: expect.stringMatching(/there is no QEMU: qemu-system-x86_64 is not on PATH/),
+        message: expect.stringMatching(
+          /nothing that could run the VM: qemu-system-x86_64 is not on PATH; a bare disk/,
+        ),
         hint: expect.stringContaining('apt-get install qemu-system-x86'),
       });
     } finally {

@@ -42,9 +42,27 @@ describe('what does not go together', () => {
   test.each([
     [{archive: ''}, /no archive is named/],
     [{'buildkit-version': 'newest'}, /buildkit-version: "newest" is not a version/],
+    [
+      {archive: '', 'buildkit-version': '0.20', 'debug-port': 'auto'},
+      /debug-port: the archive v0\.20\.2 has no debugger; those that have one: v0\.12\.4-debug, v0\.12\.5-debug/,
+    ],
     [{secrets: 'a=1', 'secret-files': 'a=b'}, /the ID "a" is given twice/],
   ])('%j', (raw, message) => {
     expect(() => plan(raw as Record<string, string>)).toThrow(message);
+  });
+});
+
+describe('the debugger', () => {
+  test.each([
+    ['is not published unasked', {}, undefined],
+    ["of an archive of one's own", {'debug-port': '4000'}, {hostPort: 4000, guestPort: 2345}],
+    [
+      'of a published archive',
+      {archive: '', 'buildkit-version': 'v0.12.5-debug', 'debug-port': 'auto'},
+      {hostPort: 0, guestPort: 2345},
+    ],
+  ])('%s', (_name, raw, debug) => {
+    expect(plan(raw as Record<string, string>).vm.debug).toEqual(debug);
   });
 });
 

@@ -21,6 +21,8 @@ describe('stepOutputs', () => {
       'kernel-version': '6.1.0-29-amd64',
       os: 'Debian GNU/Linux 12 (bookworm)',
       accelerator: 'tcg',
+      launcher: 'qemu',
+      'debug-port': '',
       'boot-seconds': '41.25',
       'build-seconds': '12.346',
       'result-path': '/tmp/r.json',

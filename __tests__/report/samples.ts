@@ -87,6 +87,8 @@ export const BUILT: JobResult = {
     ],
   },
   machine: {
+    launcher: 'qemu',
+    launcherReason: "the host's QEMU",
     accelerator: 'tcg',
     acceleratorReason: '/dev/kvm does not exist',
     qemuVersion: '7.2.15',
@@ -176,7 +178,16 @@ export const RESULTS: readonly [string, JobResult][] = [
 
 /** `result` with every string that the machine or the Dockerfile decides replaced by `text`. */
 export function poisoned(result: JobResult, text: string): JobResult {
-  const fixed = new Set(['kind', 'failureKind', 'state', 'stream', 'unit', 'accelerator', 'stage']);
+  const fixed = new Set([
+    'kind',
+    'failureKind',
+    'state',
+    'stream',
+    'unit',
+    'accelerator',
+    'launcher',
+    'stage',
+  ]);
   const walk = (value: unknown, key: string, inStep: boolean): unknown => {
     if (typeof value === 'string') return fixed.has(key) && !(inStep && key === 'stage') ? value : text;
     if (Array.isArray(value)) return value.map(item => walk(item, key, key === 'steps'));

@@ -67,6 +67,9 @@ const COMPLETE: Complete<Omit<JobResult, 'outcome'>> = {
     workers: [{id: 'w', platforms: ['linux/amd64'], labels: {a: 'b'}, snapshotter: 'overlayfs'}],
   },
   machine: {
+    launcher: 'docker',
+    launcherReason: 'r',
+    debugPort: 2345,
     accelerator: 'kvm',
     acceleratorReason: 'r',
     line: 'fast',

@@ -25,6 +25,9 @@ test.each<[StartFacts, string, string | undefined]>([
 test('lines of the log', () => {
   const machine = {accelerator: 'kvm', qemuVersion: '8.2.2', cpus: 2, memoryMib: 2048} as const;
   expect(upText(machine)).toBe('booted under KVM, QEMU 8.2.2');
+  expect(upText({...machine, launcher: 'docker', debugPort: 4000})).toBe(
+    'booted in docker under KVM, QEMU 8.2.2; its debugger is at 127.0.0.1:4000',
+  );
   expect(upText({...machine, start: {kind: 'restored', snapshot}})).toBe(
     'restored from a snapshot under KVM, QEMU 8.2.2',
   );

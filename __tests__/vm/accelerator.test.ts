@@ -1,8 +1,13 @@
 import {describe, expect, test} from '@jest/globals';
 import {UserError} from '../../src/base/errors.ts';
 import type {JobEvent} from '../../src/base/events.ts';
-import type {KvmState} from '../../src/base/ports.ts';
-import {type AcceleratorChoice, chooseAccelerator, decideAccelerator} from '../../src/vm/accelerator.ts';
+import type {Kvm, KvmState} from '../../src/base/ports.ts';
+import {
+  type AcceleratorChoice,
+  asRoot,
+  chooseAccelerator,
+  decideAccelerator,
+} from '../../src/vm/accelerator.ts';
 
 const usable: KvmState = {kind: 'usable'};
 const absent: KvmState = {kind: 'absent'};
@@ -78,4 +83,11 @@ describe('chooseAccelerator', () => {
     await chooseAccelerator('tcg', device);
     expect(device.calls).toEqual([]);
   });
+});
+
+test("a container's root may open what this user may not; what is absent stays absent", async () => {
+  const at = (state: KvmState): Kvm => ({probe: async () => state, repair: async () => state});
+  const denied: KvmState = {kind: 'denied', reason: 'EACCES'};
+  expect(await asRoot(at(denied)).probe()).toEqual({kind: 'usable'});
+  expect(await asRoot(at({kind: 'absent'})).probe()).toEqual({kind: 'absent'});
 });

@@ -2,6 +2,7 @@ import {randomBytes} from 'node:crypto';
 import * as core from '@actions/core';
 import type {JobEvent} from '../base/events.ts';
 import {CommandGuard, inert, plain} from '../report/inert.ts';
+
 import {frozenText, upText} from '../report/start.ts';
 
 /**

@@ -34,7 +34,9 @@ export type JobEvent =
 export type OwnedResource =
   | {readonly kind: 'temp-dir'; readonly path: string}
   /** Named by pid *and* start time (clock ticks since boot, /proc/PID/stat field 22), since pids are reused. */
-  | {readonly kind: 'process'; readonly pid: number; readonly startTicks: string; readonly name: string};
+  | {readonly kind: 'process'; readonly pid: number; readonly startTicks: string; readonly name: string}
+  /** With the name of its image when that was loaded into docker by us. */
+  | {readonly kind: 'container'; readonly name: string; readonly image?: string};
 
 export type Emit = (event: JobEvent) => void;
 

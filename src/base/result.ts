@@ -108,7 +108,14 @@ export interface Worker {
   readonly snapshotter?: string;
 }
 
+export const LAUNCHERS = ['qemu', 'docker'] as const;
+export type LauncherName = (typeof LAUNCHERS)[number];
+
 export interface MachineFacts {
+  /** `qemu`: a QEMU of our own; `docker`: a container of the published image. */
+  readonly launcher?: LauncherName;
+  /** Why this launcher, and why none before it. */
+  readonly launcherReason?: string;
   readonly accelerator: 'kvm' | 'tcg';
   /** Why this accelerator, when another was asked for or preferred. */
   readonly acceleratorReason?: string;
@@ -118,6 +125,8 @@ export interface MachineFacts {
   readonly qemuVersion: string;
   readonly cpus: number;
   readonly memoryMib: number;
+  /** Port of 127.0.0.1 that leads to the guest's debugger. */
+  readonly debugPort?: number;
 }
 
 /** How the machine came up. */

@@ -60,7 +60,10 @@ export async function sshCommand(argv: readonly string[], signal: AbortSignal): 
 function say(event: JobEvent): void {
   if (event.kind === 'warning') process.stderr.write(`warning: ${event.message}\n`);
   if (event.kind === 'progress' && process.stderr.isTTY) process.stderr.write(`\r\u001b[K${event.text}`);
-  if (event.kind === 'booted' && process.stderr.isTTY) process.stderr.write('\r\u001b[K');
+  if (event.kind !== 'booted') return;
+  if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
+  const {debugPort} = event.machine;
+  if (debugPort !== undefined) process.stderr.write(`the VM's debugger is at 127.0.0.1:${debugPort}\n`);
 }
 
 /** This process's terminal, in raw mode while the shell has it. */

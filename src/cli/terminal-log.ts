@@ -1,6 +1,7 @@
 import type {WriteStream} from 'node:tty';
 import type {JobEvent} from '../base/events.ts';
 import {InertStream, inert} from '../report/inert.ts';
+
 import {frozenText, upText} from '../report/start.ts';
 
 const CLEAR_LINE = '\r\u001b[K';

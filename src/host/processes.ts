@@ -111,7 +111,8 @@ async function spawned(command: CommandLine): Promise<ChildProcess> {
       });
     });
   } finally {
-    await output?.close();
+    // Not waited for: a child that ends at once must find its caller listening.
+    output?.close().catch(() => undefined);
   }
 }
 

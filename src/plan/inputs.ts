@@ -85,6 +85,7 @@ export const INPUTS = {
   'override-copy-image': text,
   expect: choice<Expectation>('success', EXPECTATIONS),
   preflight: choice<PreflightMode>('notice', PREFLIGHT_MODES),
+  launcher: choice('auto', ['auto', 'qemu', 'docker'] as const),
   accelerator: choice('auto', ['auto', 'kvm', 'tcg'] as const),
   machine: choice('auto', ['auto', 'published'] as const),
   snapshot: choice('auto', ['auto', 'off'] as const),
@@ -104,6 +105,7 @@ export const INPUTS = {
     default: '30s',
     parse: (value: string, name: string) => values.parseSeconds(name, value, {min: 1, max: 3600}),
   },
+  'debug-port': {default: '', parse: (value: string, name: string) => values.parsePort(name, value)},
   'build-timeout': {
     default: '6h',
     parse: (value: string, name: string) => values.parseSeconds(name, value, {min: 1, max: 86_400}),

@@ -4,7 +4,7 @@ import {baseName, dirName, resolvePath} from '../base/path.ts';
 import type {BuildRequest, ContextSource, PreflightMode} from '../base/request.ts';
 import type {Expectation} from '../base/result.ts';
 import {parseVersion} from '../base/version.ts';
-import {resolveVersion} from './catalog.ts';
+import {CATALOG, resolveVersion} from './catalog.ts';
 import {DEFAULT_REGISTRIES, parseSources} from './catalog-sources.ts';
 import type {Inputs} from './inputs.ts';
 import {explainCtrImage, parseReference} from './reference.ts';
@@ -22,6 +22,7 @@ export interface Plan {
     readonly storeDir: string;
   };
   readonly vm: {
+    readonly launcher: 'auto' | 'qemu' | 'docker';
     readonly accelerator: 'auto' | 'kvm' | 'tcg';
     readonly machine: 'auto' | 'published';
     readonly snapshot: 'auto' | 'off';
@@ -31,6 +32,8 @@ export interface Plan {
     readonly kvmPatienceMs: number;
     readonly username: string;
     readonly password: string;
+    /** The port of 127.0.0.1 (0 for one that is free) that leads to the guest's debugger. */
+    readonly debug?: {readonly hostPort: number; readonly guestPort: number};
   };
   readonly build: {
     readonly request: BuildRequest;
@@ -58,6 +61,7 @@ export function makePlan(inputs: Inputs, place: Place): Plan {
   return {
     archive: archivePlan(inputs, place),
     vm: {
+      launcher: inputs.launcher,
       accelerator: inputs.accelerator,
       machine: inputs.machine,
       snapshot: inputs.snapshot,
@@ -68,6 +72,7 @@ export function makePlan(inputs: Inputs, place: Place): Plan {
       // Every published archive has this login; its port is on loopback only.
       username: 'root',
       password: 'root',
+      ...debugForward(inputs),
     },
     build: {
       request: buildRequest(inputs, place),
@@ -81,6 +86,28 @@ export function makePlan(inputs: Inputs, place: Place): Plan {
       annotations: inputs.annotations,
     },
   };
+}
+
+/** Of all published archives that have a debugger. */
+const DEBUGGER_PORT = 2345;
+
+/** @throws UserError for a published archive without a debugger. */
+function debugForward(inputs: Inputs): Pick<Plan['vm'], 'debug'> {
+  const {archive, 'buildkit-version': asked, 'debug-port': hostPort} = inputs;
+  if (hostPort === undefined) return {};
+  // What an archive of the user's own brings is for the user to know.
+  if (archive !== '' || asked === '') return {debug: {hostPort, guestPort: DEBUGGER_PORT}};
+  const {entry} = resolveVersion(asked, {sources: []});
+  if (entry.debugger !== undefined) return {debug: {hostPort, guestPort: entry.debugger}};
+  const withOne = CATALOG.flatMap(({name, debugger: port}) => (port === undefined ? [] : [name]));
+  throw new UserError(
+    `debug-port: the archive ${entry.name} has no debugger; those that have one: ${withOne.join(', ')}`,
+    {
+      input: 'debug-port',
+      stage: 'inputs',
+      hint: `set buildkit-version: ${withOne.at(-1)}, or leave debug-port out`,
+    },
+  );
 }
 
 /** The plan for printing: secrets are named, never shown. */

@@ -36,6 +36,15 @@ export function parseSeconds(input: string, text: string, range: {min: number; m
   throw bad(input, text, `a time from ${range.min} s to ${range.max} s, such as 90, 90s, 5m`);
 }
 
+/** A TCP port; `auto` and 0 stand for one that is free (0), nothing for none. */
+export function parsePort(input: string, text: string): number | undefined {
+  if (text === '') return undefined;
+  if (text === 'auto') return 0;
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
+  if (port >= 0 && port <= 65_535) return port;
+  throw bad(input, text, 'auto, or a port from 0 to 65535');
+}
+
 /** Memory in MiB: `2048`, `2048M`, `2G`, with an optional `i` and `B`; units are binary as in QEMU's `-m`. */
 export function parseMemoryMib(input: string, text: string, range: {min: number; max: number}): number {
   const match = /^(\d{1,8})\s*(?:([MG])(?:i?B)?)?$/i.exec(text);

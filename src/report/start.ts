@@ -15,9 +15,11 @@ export function snapshotText({kind, snapshot}: StartFacts): string | undefined {
 }
 
 /** For the log: `restored from a snapshot under TCG, QEMU 7.2.22`. */
-export function upText({start, accelerator, qemuVersion}: MachineFacts): string {
+export function upText({start, launcher, accelerator, qemuVersion, debugPort}: MachineFacts): string {
   const how = start?.kind === 'restored' ? 'restored from a snapshot' : 'booted';
-  return `${how} under ${accelerator.toUpperCase()}, QEMU ${qemuVersion}`;
+  const where = launcher === 'docker' ? ' in docker' : '';
+  const debug = debugPort === undefined ? '' : `; its debugger is at 127.0.0.1:${debugPort}`;
+  return `${how}${where} under ${accelerator.toUpperCase()}, QEMU ${qemuVersion}${debug}`;
 }
 
 /** What freezing came to: `285 MiB, memory as a file; 0.3 s`. */

@@ -137,11 +137,13 @@ export function versionRows(result: JobResult): [name: string, value: string, re
       machine?.qemuVersion,
       machine &&
         [
+          machine.launcher === 'docker' ? 'in docker' : undefined,
           machine.accelerator,
           `${machine.cpus} CPU`,
           `${machine.memoryMib} MiB`,
           machine.line === 'published' ? 'devices as published' : undefined,
           machine.acceleratorReason,
+          machine.launcherReason && `launched by ${machine.launcherReason}`,
         ]
           .filter(part => part)
           .join(', '),

@@ -52,3 +52,12 @@ export async function chooseAccelerator(
   }
   return decision;
 }
+
+/** KVM as a container's root has it: whether this user may open the device does not matter. */
+export function asRoot(kvm: Kvm): Kvm {
+  const probe = async (): Promise<KvmState> => {
+    const state = await kvm.probe();
+    return state.kind === 'denied' ? {kind: 'usable'} : state;
+  };
+  return {probe, repair: probe};
+}

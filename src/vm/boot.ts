@@ -1,15 +1,13 @@
-import type {Emit} from '../base/events.ts';
 import type {MachineFacts, StartFacts} from '../base/result.ts';
 import type {AcceleratorDecision} from './accelerator.ts';
-import {type Attempt, attemptTimeoutMs, firstAttempt, nextAttempt} from './attempts.ts';
-import {CONSOLE_TAIL_BYTES, deathSignal, explainFailure} from './death.ts';
+import {type Attempt, firstAttempt} from './attempts.ts';
+import {bootInTurns, comeUp, type FailedBoot} from './come-up.ts';
+import {explainFailure} from './death.ts';
 import {freeze} from './freeze.ts';
-import {login} from './login.ts';
-import type {Vm, VmPlan, VmPorts} from './machine.ts';
+import {qemuFacts, type Vm, type VmPlan, type VmPorts} from './machine.ts';
 import {emptyQcow2, virtualSize} from './overlay.ts';
-import {type Accelerator, type MachineSpec, machinePaths, type QemuProgram} from './qemu-args.ts';
-import {startQemu} from './start.ts';
-import {type BootFailure, bootError, watchBoot} from './watch.ts';
+import {type MachineSpec, machinePaths, type QemuProgram} from './qemu-args.ts';
+import {type RunningQemu, startQemu} from './start.ts';
 
 /**
  * Boots a disk and logs in. What fails for a known reason is tried another way: KVM that does not work under TCG, a guest that does
@@ -25,15 +23,9 @@ export async function bootVm(
   start: StartFacts,
   signal: AbortSignal,
 ): Promise<Vm> {
-  let attempt = firstAttempt(plan, decision);
-  while (true) {
-    const tried = await tryBoot(ports, plan, qemu, diskPath, attempt, start, signal);
-    if ('session' in tried) return tried;
-    const next = nextAttempt(plan, attempt, tried.failure);
-    if (!next) throw bootError(tried.failure, tried.consoleTail, attemptTimeoutMs(plan, attempt));
-    ports.emit({kind: 'warning', message: next.warning});
-    attempt = next.attempt;
-  }
+  return bootInTurns(ports, plan, firstAttempt(plan, decision), attempt =>
+    tryBoot(ports, plan, qemu, diskPath, attempt, start, signal),
+  );
 }
 
 async function tryBoot(
@@ -44,7 +36,7 @@ async function tryBoot(
   attempt: Attempt,
   start: StartFacts,
   signal: AbortSignal,
-): Promise<Vm | {failure: BootFailure; consoleTail: string}> {
+): Promise<Vm | FailedBoot> {
   const running = await startQemu(
     ports,
     qemu,
@@ -54,24 +46,13 @@ async function tryBoot(
   if ('kind' in running) return {failure: running, consoleTail: ''};
   const {child, sshPort, paths, runDir} = running;
   try {
-    const failure = await watchBoot(ports, {
-      child,
-      port: sshPort,
-      consolePath: paths.console,
-      bootTimeoutMs: attemptTimeoutMs(plan, attempt),
-      silenceLimitMs:
-        plan.accelerator === 'auto' && attempt.accelerator === 'kvm' ? plan.kvmPatienceMs : undefined,
-      onConsole: progress(ports.emit, attempt.accelerator),
-      signal,
-    });
-    if (failure) {
-      const consoleTail = await ports.files.readTail(paths.console, CONSOLE_TAIL_BYTES);
+    const up = await comeUp(ports, plan, attempt, {child, sshPort, consolePath: paths.console}, signal);
+    if ('failure' in up) {
       await running[Symbol.asyncDispose]();
-      return {failure, consoleTail};
+      return up;
     }
-    const died = deathSignal(ports, child, paths.console);
-    const session = await login(ports, plan, sshPort, AbortSignal.any([signal, died]));
-    const machine = machineFacts(plan, qemu, attempt, start);
+    const {session, died} = up;
+    const machine = machineFacts(plan, qemu, running, attempt, start);
     ports.emit({kind: 'booted', machine});
     return {
       session,
@@ -104,8 +85,8 @@ async function machineSpec(
   diskPath: string,
   runDir: string,
 ): Promise<MachineSpec> {
-  const {cpus, memoryMib} = plan;
-  const spec = {accelerator: attempt.accelerator, cpus, memoryMib, runDir};
+  const {cpus, memoryMib, debug} = plan;
+  const spec = {accelerator: attempt.accelerator, cpus, memoryMib, runDir, debug};
   if (attempt.line === 'published') return {...spec, disk: {kind: 'published', path: diskPath}};
   const paths = machinePaths(runDir);
   await files.write(paths.overlay, emptyQcow2(await virtualSize(files, diskPath)));
@@ -116,23 +97,18 @@ async function machineSpec(
   };
 }
 
-function machineFacts(plan: VmPlan, qemu: QemuProgram, attempt: Attempt, start: StartFacts): MachineFacts {
+function machineFacts(
+  plan: VmPlan,
+  qemu: QemuProgram,
+  running: Pick<RunningQemu, 'debugPort'>,
+  attempt: Attempt,
+  start: StartFacts,
+): MachineFacts {
   return {
     accelerator: attempt.accelerator,
     ...(attempt.reason !== undefined && {acceleratorReason: attempt.reason}),
     line: attempt.line,
     start,
-    qemuVersion: qemu.version,
-    cpus: plan.cpus,
-    memoryMib: plan.memoryMib,
+    ...qemuFacts(plan, qemu, running),
   };
-}
-
-function progress(emit: Emit, accelerator: Accelerator): (sizeBytes: number, elapsedMs: number) => void {
-  return (sizeBytes, elapsedMs) =>
-    emit({
-      kind: 'progress',
-      stage: 'vm',
-      text: `booting under ${accelerator.toUpperCase()}: ${Math.round(elapsedMs / 1000)} s, console ${sizeBytes} bytes`,
-    });
 }

@@ -2,6 +2,7 @@ import type {Emit} from '../base/events.ts';
 import type {Clock, Files, InteractiveSession, Kvm, Processes, Session, Sockets, Ssh} from '../base/ports.ts';
 import type {MachineFacts, SnapshotFacts} from '../base/result.ts';
 import type {AcceleratorChoice} from './accelerator.ts';
+import type {DebugForward, QemuProgram} from './qemu-args.ts';
 import type {Qmp} from './qmp.ts';
 import type {SnapshotManifest} from './snapshot.ts';
 
@@ -22,6 +23,8 @@ export interface VmPlan {
   readonly kvmPatienceMs: number;
   readonly username: string;
   readonly password: string;
+  /** Publishes the guest's debugger. */
+  readonly debug?: DebugForward;
 }
 
 export interface VmPorts {
@@ -54,4 +57,20 @@ export interface Vm extends AsyncDisposable {
   login(signal: AbortSignal): Promise<InteractiveSession>;
   /** The error to show for one that came up in use: the machine's death explains a broken link better than the link does. */
   explain(error: unknown): Promise<unknown>;
+}
+
+/** What a machine in a QEMU of our own is, whichever way it came up. */
+export function qemuFacts(
+  plan: Pick<VmPlan, 'cpus' | 'memoryMib'>,
+  qemu: Pick<QemuProgram, 'version' | 'reason'>,
+  {debugPort}: {readonly debugPort?: number},
+): Pick<MachineFacts, 'launcher' | 'launcherReason' | 'debugPort' | 'qemuVersion' | 'cpus' | 'memoryMib'> {
+  return {
+    launcher: 'qemu',
+    ...(qemu.reason !== undefined && {launcherReason: qemu.reason}),
+    ...(debugPort !== undefined && {debugPort}),
+    qemuVersion: qemu.version,
+    cpus: plan.cpus,
+    memoryMib: plan.memoryMib,
+  };
 }

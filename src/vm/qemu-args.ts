@@ -19,6 +19,15 @@ export interface MachineSpec {
   readonly ram?: {readonly path: string; readonly shared: boolean};
   /** Waits for a saved state instead of booting. */
   readonly incoming?: boolean;
+  /** One more forward; it is added over QMP and is no part of the command line, which decides whether a saved state fits. */
+  readonly debug?: DebugForward | undefined;
+}
+
+/** A port of this machine's loopback that leads to one of the guest's. */
+export interface DebugForward {
+  /** 0 for one that is free. */
+  readonly hostPort: number;
+  readonly guestPort: number;
 }
 
 /** A QEMU that can be run: the program and what must stand before and around its arguments. */
@@ -32,6 +41,10 @@ export interface QemuProgram {
   readonly build: string;
   /** `host` or `archive`: where it was found. */
   readonly origin: 'host' | 'archive';
+  /** What it is built without and only our own line takes; absent when it has all. */
+  readonly lacks?: readonly string[];
+  /** Why this one was taken, for people. */
+  readonly reason?: string;
 }
 
 /** Where a machine's files lie in its run folder. */

@@ -3,12 +3,12 @@ import type {Agents, Session} from '../base/ports.ts';
 import type {MachineFacts} from '../base/result.ts';
 import {deathSignal, explainFailure} from './death.ts';
 import {login} from './login.ts';
-import type {Vm, VmPlan, VmPorts} from './machine.ts';
+import {qemuFacts, type Vm, type VmPlan, type VmPorts} from './machine.ts';
 import {loadState, setIgnoreShared} from './migrate.ts';
 import {emptyQcow2, virtualSize} from './overlay.ts';
 import {type Accelerator, type MachineSpec, machinePaths, type QemuProgram} from './qemu-args.ts';
 import {parseManifest, SNAPSHOT_FILES, type SnapshotManifest} from './snapshot.ts';
-import {startQemu} from './start.ts';
+import {type RunningQemu, startQemu} from './start.ts';
 
 /** A frozen machine that is to go on. */
 export interface FrozenVm {
@@ -52,7 +52,7 @@ export async function restoreVm(
     const session = await wake(ports, plan, manifest, paths.agentSocket, sshPort, stop);
     return {
       session,
-      machine: facts(plan, qemu, frozen, manifest),
+      machine: facts(plan, qemu, running, frozen, manifest),
       manifest,
       sshPort,
       consolePath: paths.console,
@@ -108,6 +108,7 @@ async function machineSpec(
     cpus: plan.cpus,
     memoryMib: plan.memoryMib,
     runDir,
+    debug: plan.debug,
     disk: {
       kind: 'chain',
       readOnly: [diskPath, `${frozen.dir}/${SNAPSHOT_FILES.overlay}`],
@@ -121,14 +122,18 @@ async function machineSpec(
   };
 }
 
-function facts(plan: VmPlan, qemu: QemuProgram, frozen: FrozenVm, {method}: SnapshotManifest): MachineFacts {
+function facts(
+  plan: VmPlan,
+  qemu: QemuProgram,
+  running: Pick<RunningQemu, 'debugPort'>,
+  frozen: FrozenVm,
+  {method}: SnapshotManifest,
+): MachineFacts {
   return {
     accelerator: frozen.accelerator,
     ...(frozen.acceleratorReason !== undefined && {acceleratorReason: frozen.acceleratorReason}),
     line: 'fast',
     start: {kind: 'restored', snapshot: {method, sizeBytes: frozen.sizeBytes}},
-    qemuVersion: qemu.version,
-    cpus: plan.cpus,
-    memoryMib: plan.memoryMib,
+    ...qemuFacts(plan, qemu, running),
   };
 }

@@ -1,5 +1,6 @@
 import {messageOf, UserError} from '../base/errors.ts';
 import type {Child, Files} from '../base/ports.ts';
+import {forwardDebugger} from './debug-port.ts';
 import type {VmPorts} from './machine.ts';
 import {forwardedPort, type MachineSpec, machinePaths, type QemuProgram, qemuCommand} from './qemu-args.ts';
 import {Qmp} from './qmp.ts';
@@ -17,6 +18,8 @@ export interface RunningQemu extends AsyncDisposable {
   readonly paths: ReturnType<typeof machinePaths>;
   /** The port on 127.0.0.1 that leads to the guest's sshd. */
   readonly sshPort: number;
+  /** The one that leads to its debugger, when that is wanted. */
+  readonly debugPort?: number;
 }
 
 /**
@@ -44,7 +47,8 @@ export async function startQemu(
   try {
     ports.emit({kind: 'resource', resource: {kind: 'temp-dir', path: runDir}});
     await requireSpace(ports.files, runDir);
-    child = await ports.processes.start(qemuCommand(qemu, await specIn(runDir)));
+    const spec = await specIn(runDir);
+    child = await ports.processes.start(qemuCommand(qemu, spec));
     ports.emit({
       kind: 'resource',
       resource: {kind: 'process', pid: child.pid, startTicks: child.startTicks, name: 'qemu-system-x86_64'},
@@ -54,7 +58,15 @@ export async function startQemu(
       await dispose();
       return answered;
     }
-    return {child, ...answered, runDir, paths, [Symbol.asyncDispose]: dispose};
+    const debugPort = spec.debug && (await forwardDebugger(answered.qmp, spec.debug));
+    return {
+      child,
+      ...answered,
+      ...(debugPort !== undefined && {debugPort}),
+      runDir,
+      paths,
+      [Symbol.asyncDispose]: dispose,
+    };
   } catch (error) {
     await dispose();
     throw error;

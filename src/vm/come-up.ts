@@ -1,0 +1,75 @@
+import type {Emit} from '../base/events.ts';
+import type {Child, InteractiveSession} from '../base/ports.ts';
+import {type Attempt, attemptTimeoutMs, nextAttempt} from './attempts.ts';
+import {CONSOLE_TAIL_BYTES, deathSignal} from './death.ts';
+import {login} from './login.ts';
+import type {VmPlan, VmPorts} from './machine.ts';
+import type {Accelerator} from './qemu-args.ts';
+import {type BootFailure, bootError, watchBoot} from './watch.ts';
+
+/** A boot that did not lead to a machine. */
+export interface FailedBoot {
+  readonly failure: BootFailure;
+  readonly consoleTail: string;
+}
+
+/** A machine that was started, whoever started it. */
+export interface Started {
+  /** It ends when the machine ends. */
+  readonly child: Child;
+  readonly sshPort: number;
+  readonly consolePath: string;
+}
+
+/**
+ * Tries to boot, and what fails for a known reason once more in another way.
+ * @throws UserError with the console's tail when no way is left.
+ */
+export async function bootInTurns<T extends object>(
+  {emit}: {readonly emit: Emit},
+  plan: Pick<VmPlan, 'accelerator' | 'bootTimeoutMs'>,
+  first: Attempt,
+  tryBoot: (attempt: Attempt) => Promise<T | FailedBoot>,
+): Promise<T> {
+  let attempt = first;
+  while (true) {
+    const tried = await tryBoot(attempt);
+    if (!('failure' in tried)) return tried;
+    const next = nextAttempt(plan, attempt, tried.failure);
+    if (!next) throw bootError(tried.failure, tried.consoleTail, attemptTimeoutMs(plan, attempt));
+    emit({kind: 'warning', message: next.warning});
+    attempt = next.attempt;
+  }
+}
+
+/** Waits until a machine can be logged into, and logs in. @throws UserError when sshd answers and does not let us in. */
+export async function comeUp(
+  ports: VmPorts,
+  plan: VmPlan,
+  attempt: Attempt,
+  {child, sshPort, consolePath}: Started,
+  signal: AbortSignal,
+): Promise<{readonly session: InteractiveSession; readonly died: AbortSignal} | FailedBoot> {
+  const failure = await watchBoot(ports, {
+    child,
+    port: sshPort,
+    consolePath,
+    bootTimeoutMs: attemptTimeoutMs(plan, attempt),
+    silenceLimitMs:
+      plan.accelerator === 'auto' && attempt.accelerator === 'kvm' ? plan.kvmPatienceMs : undefined,
+    onConsole: progress(ports.emit, attempt.accelerator),
+    signal,
+  });
+  if (failure) return {failure, consoleTail: await ports.files.readTail(consolePath, CONSOLE_TAIL_BYTES)};
+  const died = deathSignal(ports, child, consolePath);
+  return {session: await login(ports, plan, sshPort, AbortSignal.any([signal, died])), died};
+}
+
+function progress(emit: Emit, accelerator: Accelerator): (sizeBytes: number, elapsedMs: number) => void {
+  return (sizeBytes, elapsedMs) =>
+    emit({
+      kind: 'progress',
+      stage: 'vm',
+      text: `booting under ${accelerator.toUpperCase()}: ${Math.round(elapsedMs / 1000)} s, console ${sizeBytes} bytes`,
+    });
+}
