@@ -1,10 +1,10 @@
-import {spawn} from 'node:child_process';
-import {mkdtempSync, readdirSync, rmSync, symlinkSync} from 'node:fs';
+import {execFileSync, spawn} from 'node:child_process';
+import {mkdtempSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
-
-import {commandLines} from '../support/machine.ts';
+import {archiveDir, commandLines} from '../support/machine.ts';
+import {type Registry, startRegistry} from '../support/registry.ts';
 
 /** A line of `act --json`; workflow commands have `command`, a step's own output has `raw_output`. */
 interface ActLine {
@@ -23,38 +23,60 @@ interface ActLine {
   readonly jobResult?: string;
 }
 
-const {ARCHIVE, BUSYBOX} = process.env;
+const {BUSYBOX} = process.env;
+const REPOSITORY = 'ctrsploit/buildkit-v0.20.2';
+const FROM_CACHE = 'the disk comes from the Actions cache';
+/** The store of every job lies in here, by which its QEMU is known. */
 const home = mkdtempSync(join(tmpdir(), 'act-home-'));
-/** A name of our own for the disk, by which its QEMU is known. */
-const disk = join(home, 'vm.qcow2');
 const foldersOfOurs = (): string[] => readdirSync(tmpdir()).filter(name => name.startsWith('bka-'));
 const foldersBefore = foldersOfOurs();
-let lines: readonly ActLine[] = [];
-let code: number | null = null;
 
-/** `node` is on PATH; act keeps its files under HOME, which is thrown away. */
-async function runAct(): Promise<void> {
+/** One play of the workflow. */
+interface Play {
+  readonly code: number | null;
+  readonly lines: readonly ActLine[];
+  /** What the registry was asked for, as its own log has it, without the repository's name; what is asked again after a broken connection once. */
+  readonly requests: readonly string[];
+}
+
+let registry: Registry;
+/** The image's manifest in the registry. */
+let manifest: {digest: string; config: {digest: string}; layers: readonly {digest: string}[]};
+let first: Play;
+/** The job that passes once more: on another machine, with the same cache. */
+let second: Play;
+
+async function play(stores: string, more: readonly string[] = []): Promise<Play> {
+  const before = (await registry.requests()).length;
+  const {code, lines} = await runAct(stores, more);
+  const requests = (await registry.requests())
+    .slice(before)
+    .map(request => request.replace(`/v2/${REPOSITORY}/`, ''));
+  return {code, lines, requests: requests.filter((request, i) => request !== requests[i - 1])};
+}
+
+/** `node` is on PATH; act keeps its files, the cache among them, under HOME, which is thrown away. */
+async function runAct(
+  stores: string,
+  more: readonly string[],
+): Promise<{code: number | null; lines: readonly ActLine[]}> {
+  const image = `127.0.0.1:${registry.port}/${REPOSITORY}`;
+  const variables = {
+    STORES: join(home, stores),
+    PINNED: `${image}@${manifest.digest}`,
+    TAGGED: `${image}:latest`,
+    BUSYBOX: BUSYBOX ?? '',
+  };
   const child = spawn(
     'act',
     [
       'push',
-      '-W',
-      '__tests__/act/workflow.yml',
-      '-P',
-      'ubuntu-latest=-self-hosted',
-      '--json',
-      '--concurrent-jobs',
-      '1',
-      '--cache-server-addr',
-      '127.0.0.1',
-      '--artifact-server-path',
-      join(home, 'artifacts'),
-      '--artifact-server-addr',
-      '127.0.0.1',
-      '--env',
-      `ARCHIVE=${disk}`,
-      '--env',
-      `BUSYBOX=${BUSYBOX}`,
+      ...['-W', '__tests__/act/workflow.yml', '-e', join(home, 'event.json')],
+      ...['-P', 'ubuntu-latest=-self-hosted', '--json', '--concurrent-jobs', '1'],
+      ...['--cache-server-addr', '127.0.0.1', '--artifact-server-addr', '127.0.0.1'],
+      ...['--artifact-server-path', join(home, 'artifacts')],
+      ...Object.entries(variables).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
+      ...more,
     ],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -69,8 +91,8 @@ async function runAct(): Promise<void> {
   child.stderr.on('data', chunk => {
     errors += chunk;
   });
-  code = await new Promise(resolve => child.once('close', resolve));
-  lines = text.split('\n').flatMap(line => {
+  const code = await new Promise<number | null>(resolve => child.once('close', resolve));
+  const lines = text.split('\n').flatMap(line => {
     try {
       return [JSON.parse(line) as ActLine];
     } catch {
@@ -78,33 +100,81 @@ async function runAct(): Promise<void> {
     }
   });
   if (lines.length === 0) throw new Error(`act printed no JSON: ${text.slice(-2000)}${errors.slice(-2000)}`);
+  return {code, lines};
 }
 
-const ofJob = (job: string): readonly ActLine[] => lines.filter(line => line.job?.endsWith(`/${job}`));
-const outputsOf = (job: string): Record<string, string> =>
+const ofJob = (job: string, {lines} = first): readonly ActLine[] =>
+  lines.filter(line => line.job?.endsWith(`/${job}`));
+const messages = (job: string, played = first): string =>
+  ofJob(job, played)
+    .map(line => line.msg ?? '')
+    .join('\n');
+const outputsOf = (job: string, played = first): Record<string, string> =>
   Object.fromEntries(
-    ofJob(job)
+    ofJob(job, played)
       .filter(line => line.command === 'set-output')
       .map(line => [line.name ?? '', line.arg ?? '']),
   );
 
 beforeAll(async () => {
-  if (!ARCHIVE || !BUSYBOX) throw new Error('set ARCHIVE and BUSYBOX, or run scripts/act.sh');
-  symlinkSync(ARCHIVE, disk);
-  await runAct();
-});
-afterAll(() => rmSync(home, {recursive: true, force: true}));
-
-test('act ran both jobs to their end', () => {
-  const tail = lines
-    .slice(-40)
-    .map(line => line.msg ?? '')
-    .join('\n');
-  expect({code, tail: code === 0 ? '' : tail}).toEqual({code: 0, tail: ''});
-  expect(lines.filter(line => line.jobResult !== undefined).map(line => line.jobResult)).toEqual([
-    'success',
-    'success',
+  if (!BUSYBOX) throw new Error('set BUSYBOX, or run scripts/act.sh');
+  registry = await startRegistry();
+  const image = `127.0.0.1:${registry.port}/${REPOSITORY}`;
+  execFileSync('skopeo', [
+    ...['copy', '--quiet', '--dest-tls-verify=false'],
+    ...[`oci:${archiveDir('v0.20.2')}/oci:buildkit-v0.20.2`, `docker://${image}:latest`],
   ]);
+  const response = await fetch(`http://${image.replace('/', '/v2/')}/manifests/latest`, {
+    headers: {accept: 'application/vnd.oci.image.manifest.v1+json'},
+  });
+  const digest = response.headers.get('docker-content-digest') ?? '';
+  manifest = {...((await response.json()) as typeof manifest), digest};
+  // Without it act takes what the checkout is at, which may be a tag, for which there is no cache.
+  writeFileSync(join(home, 'event.json'), '{"ref": "refs/heads/main"}');
+  first = await play('first');
+  second = await play('second', ['--job', 'success']);
+});
+afterAll(async () => {
+  await registry?.stop();
+  rmSync(home, {recursive: true, force: true});
+});
+
+const ended = ({code, lines}: Play) => ({
+  code,
+  jobs: lines.flatMap(line => line.jobResult ?? []),
+  tail: code === 0 ? [] : lines.slice(-40).map(line => line.msg ?? ''),
+});
+
+test('act ran all jobs to their end', () => {
+  expect(ended(first)).toEqual({code: 0, jobs: ['success', 'success'], tail: []});
+  expect(ended(second)).toEqual({code: 0, jobs: ['success'], tail: []});
+});
+
+describe('the archive', () => {
+  const disk = (): string => `GET blobs/${manifest.layers.at(-1)?.digest}`;
+  const config = (): string => `GET blobs/${manifest.config.digest}`;
+
+  test('is pulled by the first job, for a digest, and kept in the cache by its post', () => {
+    expect(first.requests.slice(0, 3)).toEqual([`GET manifests/${manifest.digest}`, config(), disk()]);
+    expect(messages('success')).not.toContain(FROM_CACHE);
+    expect(messages('success')).toMatch(
+      /Saved to the Actions cache as buildkit-archive-disk-1-sha256-[0-9a-f]{64} /,
+    );
+    expect(messages('success')).toMatch(
+      /Saved to the Actions cache as buildkit-archive-documents-1-sha256-[0-9a-f]{64} /,
+    );
+  });
+
+  test('comes out of the cache for a tag: the registry is asked what it names, and for no layer', () => {
+    expect(first.requests.slice(3)).toEqual(['GET manifests/latest', config()]);
+    expect(messages('failure')).toContain(FROM_CACHE);
+  });
+
+  test('comes out of the cache for a digest, without any request', () => {
+    expect(second.requests).toEqual([]);
+    expect(messages('success', second)).toContain(FROM_CACHE);
+    expect(outputsOf('success', second)).toMatchObject({result: 'success', 'buildkit-version': 'v0.20.2'});
+  });
 });
 
 describe('a build that passes', () => {
@@ -167,7 +237,7 @@ describe('a build that fails', () => {
 
 test('no process and no folder is left', () => {
   const lines = [...commandLines()].map(([, line]) => line);
-  expect(lines.filter(line => line.includes('qemu-system') && line.includes(disk))).toEqual([]);
+  expect(lines.filter(line => line.includes('qemu-system') && line.includes(home))).toEqual([]);
   // Other jobs on this machine have folders too; theirs belong to a running QEMU.
   const orphans = foldersOfOurs().filter(
     name => !foldersBefore.includes(name) && !lines.some(line => line.includes(name)),
