@@ -116,7 +116,7 @@ test(`all ${all.length} recorded builds end as they did, without their exit stat
     }
   }
   expect(wrong).toEqual([]);
-}, 60_000);
+});
 
 describe('without an exit status the log decides', () => {
   const v03 = `${RECORDINGS}/v0.3.0`;

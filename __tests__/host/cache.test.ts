@@ -289,7 +289,7 @@ test('a large entry goes up in blocks and comes down in ranges', async () => {
   expect(server.calls.filter(call => call === 'GetBlob').length).toBeGreaterThan(30);
   expect(readFileSync(await found.path('disk')).equals(disk)).toBe(true);
   await found.discard();
-}, 60_000);
+});
 
 test('the client ends with a job that is killed', async () => {
   await using server = await startCacheServerV2();
