@@ -25,7 +25,7 @@ export class SshSession extends CommandSession implements InteractiveSession {
 
   async shell(terminal: Terminal): Promise<Exit> {
     const {rows, columns} = terminal.size();
-    const channel = await this.#open(done =>
+    const {channel, exit} = await this.#open(done =>
       this.#client.shell({rows, cols: columns, term: terminal.term}, done),
     );
     const offResize = terminal.onResize(() => {
@@ -35,7 +35,7 @@ export class SshSession extends CommandSession implements InteractiveSession {
     terminal.input.pipe(channel);
     channel.pipe(terminal.output, {end: false});
     try {
-      return await this.#exit(channel);
+      return await exit;
     } finally {
       terminal.input.unpipe(channel);
       offResize();
@@ -61,8 +61,7 @@ export class SshSession extends CommandSession implements InteractiveSession {
   protected async exec(argv: readonly string[], name: string, options: RunOptions): Promise<Exit> {
     if (options.signal?.aborted) throw asCanceled(options.signal);
     const command = quoteArgv(argv, options.env);
-    const channel = await this.#open(done => this.#client.exec(command, done));
-    const exit = this.#exit(channel);
+    const {channel, exit} = await this.#open(done => this.#client.exec(command, done));
     const streams = [drain(channel, options.onStdout), drain(channel.stderr, options.onStderr)];
     const fed = feed(channel, options.stdin);
     const stop = new Stop(options, name, () => this.#terminate(channel));
@@ -81,9 +80,10 @@ export class SshSession extends CommandSession implements InteractiveSession {
     }
   }
 
+  /** On a busy machine the exit status of a quick command comes together with its channel, so it is listened for at once. */
   #open(
     start: (done: (error: Error | undefined, channel: ClientChannel) => void) => void,
-  ): Promise<ClientChannel> {
+  ): Promise<{readonly channel: ClientChannel; readonly exit: Promise<Exit>}> {
     return new Promise((resolve, reject) => {
       const off = this.#whenLost(reject);
       if (this.#lost) return;
@@ -91,7 +91,7 @@ export class SshSession extends CommandSession implements InteractiveSession {
         start((error, channel) => {
           off();
           if (error) reject(error);
-          else resolve(channel);
+          else resolve({channel, exit: this.#exit(channel)});
         });
       } catch (error) {
         off();
