@@ -179,6 +179,7 @@ export class WarmStart<Facts> implements AsyncDisposable {
       qemu: this.#qemu,
       spec: {accelerator, cpus, memoryMib},
       cpu: await this.#ports.cpu.facts(),
+      agent: this.#ports.agents.version,
     });
     if (key === undefined) return undefined;
     const hash = this.#ports.registry.createHash('sha256');

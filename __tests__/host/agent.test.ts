@@ -1,17 +1,28 @@
 import {type ChildProcess, spawn} from 'node:child_process';
 import {createHash, randomBytes} from 'node:crypto';
-import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import type {Socket} from 'node:net';
+import {existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {connect, createServer, type Socket} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {Readable} from 'node:stream';
-import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, test} from '@jest/globals';
+import {PassThrough, Readable, Writable} from 'node:stream';
+import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test} from '@jest/globals';
 import {CanceledError, ConnectionLostError} from '../../src/base/errors.ts';
-import {encodeCommand, encodeFrame, FrameReader, GREETING_MAGIC} from '../../src/host/agent-frames.ts';
+import {
+  encodeCommand,
+  encodeFrame,
+  FROM_AGENT,
+  FrameReader,
+  greeting,
+  TAG_BYTES,
+  TO_AGENT,
+  WINDOW_BYTES,
+} from '../../src/host/agent-frames.ts';
 import {AGENT_PROGRAM} from '../../src/host/agent-guest.ts';
 import {LocalAgentSession} from '../../src/host/agent-session.ts';
 
 // The real program under the real perl; a socket pair stands in for the virtio-serial port.
+jest.setTimeout(60_000);
+
 let dir: string;
 let agent: ChildProcess;
 let session: LocalAgentSession;
@@ -69,12 +80,25 @@ describe('commands', () => {
     expect((await session.output(argv)).stdout).toBe(`-${process.env.PATH}`);
   });
 
-  test('every byte, both ways, many times the window', async () => {
+  test('all exit codes', async () => {
+    const codes = Array.from({length: 256}, (_, code) => code);
+    const exits = await Promise.all(codes.map(code => session.run(sh('exit $1', String(code)))));
+    expect(exits.map(({code}) => code)).toEqual(codes);
+  });
+
+  test('words of many frames', async () => {
+    const words = Array.from({length: 300}, (_, i) => `${i}`.repeat(300));
+    const {stdout} = await session.output(['printf', '%s\n', ...words], {env: {LONG: 'x'.repeat(100_000)}});
+    expect(stdout).toBe(`${words.join('\n')}\n`);
+  });
+
+  test('every byte, both ways, many times the window, in little memory', async () => {
     const block = Buffer.concat([
       Buffer.from(Uint8Array.from({length: 256}, (_, i) => i)),
       randomBytes(65_000),
     ]);
-    const times = 160;
+    const times = 770;
+    const before = peakKib(agent.pid);
     const hash = createHash('sha256');
     const expected = createHash('sha256');
     for (let i = 0; i < times; i++) expected.update(block);
@@ -88,6 +112,7 @@ describe('commands', () => {
     });
     expect(exit.code).toBe(0);
     expect(hash.digest('hex')).toBe(expected.digest('hex'));
+    expect(peakKib(agent.pid) - before).toBeLessThan((16 * WINDOW_BYTES) / 1024);
   });
 
   test('many at once', async () => {
@@ -133,18 +158,60 @@ describe('commands', () => {
     process.kill(Number(stdout), 'SIGKILL');
   });
 
-  test('a cancel ends the whole group', async () => {
+  test('nor is it while others talk', async () => {
+    const stop = new AbortController();
+    const talking = session.run(sh('while :; do echo talk; sleep 0.01; done'), {signal: stop.signal});
+    const {code, stdout} = await session.output(sh('sleep 60 & echo $!'));
+    expect(code).toBe(0);
+    process.kill(Number(stdout), 'SIGKILL');
+    stop.abort();
+    await expect(talking).rejects.toThrow(CanceledError);
+  });
+
+  test('what is printed shortly after the end is part of the output', async () => {
+    expect((await session.output(sh('(sleep 0.2; echo late) & echo early'))).stdout).toBe('early\nlate\n');
+  });
+
+  test.each([
+    ['that obeys', ''],
+    ['in which all ignore TERM', 'trap "" TERM;'],
+    ['whose leader obeys alone', 'sh -c \'trap "" TERM; echo $$; sleep 60; sleep 60\' & wait;'],
+    ['that is full of output', 'trap "" TERM; (while :; do echo $$; done) &'],
+  ])('a cancel ends a whole group %s', async (_name, prefix) => {
     const controller = new AbortController();
     let pid = 0;
-    const running = session.run(sh('sleep 60 & echo $!; wait'), {
+    const running = session.run(sh(`${prefix} sleep 60 & echo $!; wait`), {
       signal: controller.signal,
       onStdout: chunk => {
-        pid = Number(chunk.toString());
+        pid = Number(/^\d+/.exec(chunk.toString())?.[0]);
         controller.abort(new CanceledError('enough'));
+        return new Promise(() => undefined);
       },
     });
     await expect(running).rejects.toThrow('enough');
-    while (isRunning(pid)) await new Promise(resolve => setTimeout(resolve, 20));
+    while (isRunning(pid)) await pause(20);
+    expect((await session.output(['echo', 'on'])).stdout).toBe('on\n');
+  });
+
+  test('a signal that was aborted before starts nothing', async () => {
+    const path = join(dir, 'never');
+    await expect(session.run(['touch', path], {signal: AbortSignal.abort()})).rejects.toThrow(CanceledError);
+    await session.output(['true']);
+    expect(existsSync(path)).toBe(false);
+  });
+
+  test('an input that fails ends its command', async () => {
+    let pid = 0;
+    const source = new Readable({read: () => undefined});
+    const running = session.run(sh('echo $$; cat'), {
+      stdin: source,
+      onStdout: chunk => {
+        pid = Number(chunk.toString());
+        source.destroy(new Error('the disk is gone'));
+      },
+    });
+    await expect(running).rejects.toThrow('the disk is gone');
+    while (isRunning(pid)) await pause(20);
   });
 
   test('a time limit says so', async () => {
@@ -157,6 +224,10 @@ describe('commands', () => {
     const path = join(dir, 'put here');
     await session.put(Buffer.from([0, 1, 255]), path, {mode: 0o600});
     expect(readFileSync(path)).toEqual(Buffer.from([0, 1, 255]));
+    const got: Buffer[] = [];
+    await session.get(path, new Writable({write: (chunk, _encoding, done) => done(void got.push(chunk))}));
+    expect(Buffer.concat(got)).toEqual(Buffer.from([0, 1, 255]));
+    await expect(session.get('/no/such', new PassThrough())).rejects.toThrow(/^cannot read \/no\/such in/);
     await expect(session.put('x', '/no/such/dir/x')).rejects.toThrow(
       /^cannot write \/no\/such\/dir\/x in the VM/,
     );
@@ -178,29 +249,74 @@ function isRunning(pid: number): boolean {
   }
 }
 
+/** Most memory that a process has had (proc(5), VmHWM). */
+function peakKib(pid: number | undefined): number {
+  return Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}
+
+const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
+
 describe('the line', () => {
   afterEach(() => void agent.kill('SIGKILL'));
+  const old = Buffer.alloc(16, 7);
+  const script = 'sleep 60 & echo $!; wait';
 
-  test('what another host has left on it is passed over, and its commands are ended', async () => {
-    const socket = startAgent();
-    const old = Buffer.alloc(16, 7);
-    socket.write(Buffer.concat([Buffer.from('rubbish'), GREETING_MAGIC, old]));
-    socket.write(encodeFrame(1, 9, encodeCommand(['sh', '-c', 'sleep 60 & echo $!; wait'])));
+  /** What a host does that uses the line and goes, perhaps in the middle of a frame. */
+  async function earlierHost(socket: Socket, rest: Buffer): Promise<number> {
+    socket.write(Buffer.concat([Buffer.from('rubbish'), greeting(old)]));
+    for (const payload of encodeCommand(['sh', '-c', script]))
+      socket.write(encodeFrame(old, {type: TO_AGENT.exec, channel: 9, payload}));
     const pid = await new Promise<number>(resolve => {
       const reader = new FrameReader(old);
       const listen = (chunk: Buffer): void => {
         for (const {type, payload} of reader.read(chunk)) {
-          if (type !== 130) continue;
+          if (type !== FROM_AGENT.stdout) continue;
           socket.off('data', listen);
           resolve(Number(payload.toString()));
         }
       };
       socket.on('data', listen);
     });
+    socket.write(rest);
+    return pid;
+  }
+
+  const touch = (path: string): Buffer =>
+    Buffer.concat(
+      encodeCommand(['touch', path]).map(payload =>
+        encodeFrame(old, {type: TO_AGENT.exec, channel: 10, payload}),
+      ),
+    );
+
+  test.each<[string, (path: string) => Buffer]>([
+    ['nothing', () => Buffer.alloc(0)],
+    ['noise', () => randomBytes(100_000)],
+    ['half a header', path => touch(path).subarray(0, 3)],
+    ['half a frame', path => touch(path).subarray(0, -TAG_BYTES - 4)],
+    ['a frame without its tag', path => touch(path).subarray(0, -TAG_BYTES)],
+    [
+      'half of much input',
+      () => encodeFrame(old, {type: 2, channel: 9, payload: Buffer.alloc(30_000)}).subarray(0, 99),
+    ],
+  ])('an earlier host that leaves %s is passed over, and its commands are ended', async (_name, rest) => {
+    const socket = startAgent();
+    const started = mkdtempSync(join(dir, 'started-'));
+    const pid = await earlierHost(socket, rest(join(started, 'here')));
     const again = await LocalAgentSession.open(socket, forever);
     expect((await again.output(['echo', 'new'])).stdout).toBe('new\n');
-    while (isRunning(pid)) await new Promise(resolve => setTimeout(resolve, 20));
+    while (isRunning(pid)) await pause(20);
+    expect(readdirSync(started)).toEqual([]);
     await again.close();
+  });
+
+  test('when the host goes, its commands end, and the agent waits without working', async () => {
+    const socket = startAgent();
+    const pid = await earlierHost(socket, Buffer.alloc(0));
+    socket.destroy();
+    while (isRunning(pid)) await pause(20);
+    const before = cpuTicks(agent.pid);
+    await pause(1_000);
+    expect(cpuTicks(agent.pid) - before).toBeLessThan(20);
   });
 
   test('an agent that does not answer is given up', async () => {
@@ -210,23 +326,89 @@ describe('the line', () => {
       LocalAgentSession.open(socket, {timeoutMs: 100, signal: new AbortController().signal}),
     ).rejects.toThrow('the greeting of the command agent did not end within 0.1 s');
   });
+
+  test('one that is slow to answer is waited for', async () => {
+    const socket = startAgent();
+    agent.kill('SIGSTOP');
+    const opening = LocalAgentSession.open(socket, forever);
+    await pause(1_300);
+    agent.kill('SIGCONT');
+    const slow = await opening;
+    expect((await slow.output(['echo', 'here'])).stdout).toBe('here\n');
+    await slow.close();
+  });
+
+  test('an agent that falls silent is noticed; one that has nothing to say is not', async () => {
+    const heartbeat = {pingIntervalMs: 100, silenceLimitMs: 2_500};
+    const quiet = await LocalAgentSession.open(startAgent(), forever, heartbeat);
+    expect((await quiet.run(['sleep', '3'])).code).toBe(0);
+    const running = quiet.run(['sleep', '60']);
+    agent.kill('SIGSTOP');
+    await expect(running).rejects.toThrow(/command agent is lost: .* has said nothing for 2.5 s/);
+    await expect(running).rejects.toThrow(ConnectionLostError);
+  }, 60_000);
+});
+
+/** User and system time of a process (proc(5), stat, fields 14 and 15). */
+function cpuTicks(pid: number | undefined): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return Number(fields[11]) + Number(fields[12]);
+}
+
+// The machine is hostile: who has become root there can speak in the agent's place.
+describe('an agent that lies', () => {
+  const frame = (type: number, payload: Buffer): Buffer => {
+    const header = Buffer.alloc(9);
+    header.writeUInt32BE(5 + payload.length, 0);
+    header.writeUInt8(type, 4);
+    header.writeUInt32BE(1, 5);
+    return Buffer.concat([header, payload]);
+  };
+
+  test.each<[string, Buffer, RegExp]>([
+    [
+      'says more than it was asked for',
+      Buffer.concat(Array(20).fill(frame(FROM_AGENT.stdout, Buffer.alloc(32_768)))),
+      /sent more/,
+    ],
+    ['asks for more than its window holds', frame(FROM_AGENT.credit, Buffer.alloc(4, 255)), /asked for more/],
+    ['sends a frame that is too large', Buffer.alloc(64, 255), /a frame of 4294967295 bytes/],
+    ['sends an end without a status', frame(FROM_AGENT.exit, Buffer.alloc(1)), /out of range|outside/i],
+  ])('%s', async (_name, bytes, expected) => {
+    const server = createServer(socket => {
+      socket.on('error', () => undefined);
+      socket.once('data', said => {
+        socket.write(said);
+        socket.once('data', () => socket.write(bytes));
+      });
+    });
+    const path = join(dir, 'liar.sock');
+    await new Promise<void>(resolve => server.listen(path, resolve));
+    try {
+      const lied = await LocalAgentSession.open(connect(path), forever);
+      const running = lied.run(['cat'], {onStdout: () => new Promise(() => undefined)});
+      await expect(running).rejects.toThrow(expected);
+      await expect(running).rejects.toThrow(ConnectionLostError);
+    } finally {
+      await new Promise(resolve => server.close(resolve));
+    }
+  });
 });
 
 describe('FrameReader', () => {
   const nonce = Buffer.alloc(16, 1);
-  const greeting = Buffer.concat([GREETING_MAGIC, nonce]);
   const frames = [
-    encodeFrame(130, 1, 'a'),
-    encodeFrame(131, 2),
-    encodeFrame(129, 70_000, Buffer.alloc(5000, 9)),
+    encodeFrame(nonce, {type: 130, channel: 1, payload: 'a'}),
+    encodeFrame(nonce, {type: 131, channel: 2}),
+    encodeFrame(nonce, {type: 129, channel: 70_000, payload: Buffer.alloc(5000, 9)}),
   ];
 
   test.each([1, 2, 3, 7, 1000])('chunks of %i bytes', size => {
-    const bytes = Buffer.concat([Buffer.from('left over BKAGENT1'), greeting, ...frames]);
+    const bytes = Buffer.concat([Buffer.from('left over BKAGENT1'), greeting(nonce), ...frames]);
     const reader = new FrameReader(nonce);
     const read = [];
     for (let i = 0; i < bytes.length; i += size) read.push(...reader.read(bytes.subarray(i, i + size)));
-    expect(read.map(({type, channel, payload}) => [type, channel, payload.length])).toEqual([
+    expect(read.map(({type, channel, payload}) => [type, channel, payload.length - TAG_BYTES])).toEqual([
       [130, 1, 1],
       [131, 2, 0],
       [129, 70_000, 5000],
@@ -235,14 +417,14 @@ describe('FrameReader', () => {
 
   test('no frame has that size', () => {
     const reader = new FrameReader(nonce);
-    expect(() => [...reader.read(Buffer.concat([greeting, Buffer.alloc(9, 255)]))]).toThrow(
+    expect(() => [...reader.read(Buffer.concat([greeting(nonce), Buffer.alloc(9, 255)]))]).toThrow(
       /a frame of 4294967295 bytes/,
     );
   });
 
   test('the greeting of another host is none', () => {
     const reader = new FrameReader(nonce);
-    expect([...reader.read(Buffer.concat([GREETING_MAGIC, Buffer.alloc(16, 2), ...frames]))]).toEqual([]);
+    expect([...reader.read(Buffer.concat([greeting(Buffer.alloc(16, 2)), ...frames]))]).toEqual([]);
     expect(reader.greeted).toBe(false);
   });
 });

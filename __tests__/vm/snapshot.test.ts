@@ -14,6 +14,7 @@ const tcg: SnapshotIdentity = {
   qemu: {build: 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)', origin: 'host'},
   spec: {accelerator: 'tcg', cpus: 2, memoryMib: 2048},
   cpu,
+  agent: 'a1',
 };
 const kvm: SnapshotIdentity = {...tcg, spec: {...tcg.spec, accelerator: 'kvm'}};
 
@@ -22,6 +23,7 @@ describe('snapshotKey: what makes another machine', () => {
     ['the disk', tcg, {disk: 'sha256:bb'}],
     ['a rebuilt QEMU of the same version', tcg, {qemu: {...tcg.qemu, build: `${tcg.qemu.build}+1`}}],
     ["the archive's QEMU", tcg, {qemu: {...tcg.qemu, origin: 'archive'}}],
+    ['the command agent', tcg, {agent: 'a2'}],
     ['the accelerator', tcg, {spec: kvm.spec}],
     ['CPUs', tcg, {spec: {...tcg.spec, cpus: 4}}],
     ['memory', tcg, {spec: {...tcg.spec, memoryMib: 4096}}],

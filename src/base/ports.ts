@@ -224,6 +224,8 @@ export interface AgentSession extends Session {
 }
 
 export interface Agents {
+  /** Names the agent's very program: one that was frozen speaks the language of its day. */
+  readonly version: string;
   /**
    * Starts the agent in a machine, to outlive this session.
    * @returns why it cannot run there; undefined when it does.

@@ -1,114 +1,146 @@
+import {
+  CHUNK_BYTES,
+  FROM_AGENT,
+  GREETING_MAGIC,
+  MAX_FRAME_BYTES,
+  NONCE_BYTES,
+  TAG_BYTES,
+  TO_AGENT,
+  WINDOW_BYTES,
+} from './agent-frames.ts';
+
 /**
  * The command agent that runs in the machine: `perl AGENT PORT`. One process, one loop, no modules but those of perl-base, which every Debian has
- * (`Essential: yes`). The protocol is in agent-frames.ts.
+ * (`Essential: yes`). It says `ready` on standard error once it has the port. The protocol is in agent-frames.ts.
  *
- * A virtio-serial port without a host reads as end-of-file at once (drivers/char/virtio_console.c, `port_fops_read`), so the agent sleeps then; the driver sends SIGIO
- * when a host comes. What a host does not live to read is dropped, and its commands are ended with it.
+ * A virtio-serial port without a host reads as end-of-file at once, and polls as readable (Linux, drivers/char/virtio_console.c, `port_fops_read`, `port_fops_poll`),
+ * so neither waits for a host; SIGIO does, which the driver sends when one comes (`handle_control_message`). What a host does not live to read is dropped, and
+ * its commands are ended with it.
+ *
+ * Of what a command leaves behind in the background with its outputs open, what is printed within a second of the one before still belongs to it.
  */
 export const AGENT_PROGRAM = String.raw`
-use strict; use warnings; no warnings 'portable';
-use Fcntl; use POSIX (); use Errno;
+use strict; use warnings;
+use Errno; use Fcntl; use POSIX ();
 my ($path) = @ARGV;
-my ($MAGIC, $MAX_FRAME, $CHUNK, $WINDOW, $MAX_OUT) = ("BKAGENT1", 4 << 20, 32768, 262144, 524288);
-my ($HELLO, $EXEC, $STDIN, $EOF, $SIGNAL, $GRANT, $WAKE, $PING) = (0 .. 7);
-my ($ACK, $EXIT, $OUT, $ERR, $CREDIT, $WOKEN, $PONG) = (128 .. 134);
-my ($in, $out, $greeted, %chans, %of_pid) = ("", "", 0);
-$SIG{PIPE} = "IGNORE"; $SIG{CHLD} = sub {}; $SIG{IO} = sub {};
+delete $ENV{PERL_BADLANG};
+my ($MAGIC, $NONCE, $TAG) = ("${GREETING_MAGIC.toString('latin1')}", ${NONCE_BYTES}, ${TAG_BYTES});
+my ($MAX_FRAME, $CHUNK, $WINDOW, $MAX_OUT) = (${MAX_FRAME_BYTES}, ${CHUNK_BYTES}, ${WINDOW_BYTES}, ${2 * WINDOW_BYTES});
+my ($WORDS, $EXEC, $STDIN, $EOF, $STOP, $GRANT, $WAKE, $PING) = (${Object.values(TO_AGENT).join(', ')});
+my ($EXIT, $OUT, $ERR, $CREDIT, $WOKEN, $PONG) = (${Object.values(FROM_AGENT).join(', ')});
+my ($LINGER, $TICKS) = (1, POSIX::sysconf(POSIX::_SC_CLK_TCK()));
+# Numbers of Linux that perl-base has no names for.
+my ($O_ASYNC, $F_SETOWN, $F_SETPIPE_SZ, $SIGIO) = (020000, 8, 1031, 29);
+# The line's buffers; the open commands by channel; the groups to be killed by leader, with the time for it.
+my ($in, $out, $tag, %words, %commands, %doomed) = ("", "", undef);
+$SIG{PIPE} = "IGNORE"; $SIG{$_} = sub {} for qw(ALRM CHLD IO);
 
-sub open_port {
-  my $fh;
-  # An inherited descriptor: for tests without a machine.
-  if ($path =~ /^fd:(\d+)\z/) { open($fh, "+<&=", $1) or die "cannot open $path: $!\n" }
-  else { sysopen($fh, $path, O_RDWR | O_NONBLOCK | O_NOCTTY) or die "cannot open $path: $!\n" }
-  fcntl($fh, F_SETFD, FD_CLOEXEC);
-  # F_SETOWN is 8 on Linux; perl-base's Fcntl may lack the name.
-  eval { fcntl($fh, 8, $$); fcntl($fh, F_SETFL, O_RDWR | O_NONBLOCK | 020000) };
-  return $fh;
+my $port;
+# An inherited descriptor: for tests without a machine.
+if ($path =~ /^fd:(\d+)\z/) { open($port, "+<&=", $1) or die "cannot open $path: $!\n" }
+else { sysopen($port, $path, O_RDWR | O_NONBLOCK | O_NOCTTY) or die "cannot open $path: $!\n" }
+fcntl($port, F_SETFD, FD_CLOEXEC);
+fcntl($port, $F_SETOWN, $$ + 0);
+fcntl($port, F_SETFL, O_RDWR | O_NONBLOCK);
+# Without the agent there is no way into the machine, so it is the last to go when memory runs out; as sshd does it.
+my $killable = oom(-1000);
+syswrite STDERR, "ready\n";
+
+sub now { (POSIX::times())[0] / $TICKS }
+
+sub oom {
+  my ($value) = @_;
+  open(my $file, "+<", "/proc/self/oom_score_adj") or return 0;
+  my $before = <$file>;
+  syswrite $file, $value;
+  return $before + 0;
 }
-my $port = open_port();
 
-sub frame { my ($type, $chan, $data) = @_; $out .= pack("NCN", 5 + length $data, $type, $chan) . $data; }
+sub frame { my ($type, $id, $data) = @_; $out .= pack("NCN", 5 + length $data, $type, $id) . $data }
 
 sub drop {
-  kill "KILL", -$_->{pid} for grep { !$_->{status_known} } values %chans;
-  for my $c (values %chans) { close $_ for grep { $_ } @$c{qw(in out err)} }
-  %chans = (); ($in, $out, $greeted) = ("", "", 0);
+  kill "KILL", -$_ for keys %doomed, map { $_->{pid} } values %commands;
+  close_all($_) for values %commands;
+  (%commands, %doomed, %words) = (); ($in, $out, $tag) = ("", "", undef);
 }
+
+sub close_all { my ($c) = @_; for (qw(in out err)) { close $c->{$_} if $c->{$_}; $c->{$_} = undef } }
 
 sub start {
   my ($id, $data) = @_;
-  my ($count, @rest) = split /\0/, $data, -1;
-  my @argv = splice @rest, 0, $count;
-  pipe(my $r0, my $w0) && pipe(my $r1, my $w1) && pipe(my $r2, my $w2) or return frame($EXIT, $id, pack("NN", 126, 0));
-  my $pid = fork;
-  if (!defined $pid) { return frame($EXIT, $id, pack("NN", 126, 0)) }
+  my ($count, @env) = split /\0/, $data, -1;
+  my @argv = splice @env, 0, $count;
+  my ($r0, $w0, $r1, $w1, $r2, $w2);
+  my $pid = pipe($r0, $w0) && pipe($r1, $w1) && pipe($r2, $w2) ? fork : undef;
+  if (!defined $pid) {
+    frame($ERR, $id, "no process can be started: $!\n");
+    return frame($EXIT, $id, pack("NN", 126, 0));
+  }
   if (!$pid) {
     setpgrp(0, 0);
-    $SIG{$_} = "DEFAULT" for qw(PIPE CHLD IO);
-    for (@rest) { my ($k, $v) = split /=/, $_, 2; $ENV{$k} = $v if length $k }
+    $SIG{$_} = "DEFAULT" for qw(ALRM CHLD IO PIPE);
+    oom($killable);
+    for (@env) { my ($name, $value) = split /=/, $_, 2; $ENV{$name} = $value if length $name }
     POSIX::dup2(fileno $r0, 0); POSIX::dup2(fileno $w1, 1); POSIX::dup2(fileno $w2, 2);
     { no warnings; exec { $argv[0] } @argv; }
-    my $e = $! + 0;
+    my $missing = $!{ENOENT};
     syswrite STDERR, "$argv[0]: $!\n";
-    POSIX::_exit($e == Errno::ENOENT() ? 127 : 126);
+    POSIX::_exit($missing ? 127 : 126);
   }
   setpgrp($pid, $pid);
-  close $_ for $r0, $w1, $w2;
-  for ($w0, $r1, $r2) { fcntl($_, F_SETFL, fcntl($_, F_GETFL, 0) | O_NONBLOCK) }
-  $chans{$id} = {pid => $pid, in => $w0, out => $r1, err => $r2, buf => "", eof => 0, win => {out => $WINDOW, err => $WINDOW}};
-  $of_pid{$pid} = $id;
+  for ($w0, $r1, $r2) { fcntl($_, F_SETFL, O_NONBLOCK); fcntl($_, $F_SETPIPE_SZ, $WINDOW) }
+  $commands{$id} = {pid => $pid, in => $w0, out => $r1, err => $r2, buf => "", win => {out => $WINDOW, err => $WINDOW}};
 }
 
 sub wake {
   my ($sec, $nsec, $entropy) = unpack "NNa*", shift;
-  my $done = "date";
-  if ((POSIX::uname())[4] eq "x86_64") {
-    my $time = pack "qq", $sec, $nsec;
-    # clock_settime(CLOCK_REALTIME) is 227 in arch/x86/entry/syscalls/syscall_64.tbl.
-    $done = "ok" if syscall(227, 0, $time) == 0;
-  }
-  $done = system("date", "-s", "\@$sec") == 0 ? "ok" : "the clock could not be set" if $done eq "date";
-  if (sysopen(my $r, "/dev/urandom", O_RDWR)) {
-    # RNDADDENTROPY, then RNDRESEEDCRNG (random(4)); without the ioctls the bytes are mixed in at least.
-    my $info = pack "ll", 8 * length $entropy, length $entropy;
-    ioctl($r, 0x40085203, $info . $entropy) or syswrite $r, $entropy;
-    ioctl($r, 0x5207, 0);
-    close $r;
-  }
-  return $done;
+  # clock_settime(CLOCK_REALTIME) is 227 in arch/x86/entry/syscalls/syscall_64.tbl.
+  my $is_set = (POSIX::uname())[4] eq "x86_64" && syscall(227, 0, pack "qq", $sec, $nsec) == 0;
+  $is_set ||= system("date", "-s", sprintf("\@%d.%09d", $sec, $nsec)) == 0;
+  return "its clock cannot be set: $!" if !$is_set;
+  sysopen(my $random, "/dev/urandom", O_RDWR) or return "its random numbers cannot be stirred: $!";
+  # RNDADDENTROPY, then RNDRESEEDCRNG (random(4); Linux 4.14); without the first the bytes are mixed in at least.
+  my $info = pack("ll", 8 * length $entropy, length $entropy) . $entropy;
+  ioctl($random, 0x40085203, $info) or syswrite $random, $entropy;
+  ioctl($random, 0x5207, 0);
+  return "ok";
 }
+
+sub stop { my ($c, $grace_ms) = @_; kill "TERM", -$c->{pid}; $doomed{$c->{pid}} = now() + $grace_ms / 1000 }
 
 sub handle {
   my ($type, $id, $data) = @_;
-  my $c = $chans{$id};
-  if ($type == $EXEC) { start($id, $data) }
+  my $c = $commands{$id};
+  if ($type == $WORDS) { $words{$id} .= $data }
+  elsif ($type == $EXEC) { start($id, (delete $words{$id} // "") . $data) }
   elsif ($type == $PING) { frame($PONG, $id, $data) }
   elsif ($type == $WAKE) { frame($WOKEN, $id, wake($data)) }
   elsif (!$c) { }
-  elsif ($type == $STDIN) { $c->{buf} .= $data }
+  elsif ($type == $STDIN) { $c->{buf} .= $data if $c->{in} }
   elsif ($type == $EOF) { $c->{eof} = 1 }
-  elsif ($type == $SIGNAL) { kill $data, -$c->{pid} if $data =~ /^[A-Z]+\z/ && !$c->{status_known} }
+  elsif ($type == $STOP) { stop($c, unpack "N", $data) }
   elsif ($type == $GRANT) { my ($s, $n) = unpack "CN", $data; $c->{win}{$s == 1 ? "out" : "err"} += $n }
 }
 
 sub parse {
   while (1) {
-    if (!$greeted) {
+    if (!defined $tag) {
       my $at = index $in, $MAGIC;
-      if ($at < 0) { $in = substr $in, -7 if length $in > 7; return }
-      return if length $in < $at + 24;
-      my $nonce = substr $in, $at + 8, 16;
-      $in = substr $in, $at + 24;
-      $out .= $MAGIC . $nonce; $greeted = 1;
+      if ($at < 0) { substr $in, 0, -length $MAGIC, "" if length $in > length $MAGIC; return }
+      substr $in, 0, $at, "";
+      return if length $in < $NONCE + length $MAGIC;
+      my $greeting = substr $in, 0, $NONCE + length $MAGIC, "";
+      $out .= $greeting;
+      $tag = substr $greeting, length $MAGIC, $TAG;
     }
-    return if length $in < 9;
-    my ($length, $type, $id) = unpack "NCN", $in;
-    # Not a frame: a new host has come in the middle of an old one's, or there is no sense in it.
-    if ($length < 5 || $length > $MAX_FRAME) { my $rest = $in; drop(); $in = $rest; next }
-    return if length $in < 4 + $length;
-    my $data = substr $in, 9, $length - 5;
-    $in = substr $in, 4 + $length;
-    handle($type, $id, $data);
+    return if length $in < 4;
+    my $length = unpack "N", $in;
+    my $is_frame = $length >= 5 + $TAG && $length <= $MAX_FRAME;
+    return if $is_frame && length $in < 4 + $length;
+    # A new host has come in the middle of an old one's frame: its greeting is here or still to come.
+    if (!$is_frame || substr($in, 4 + $length - $TAG, $TAG) ne $tag) { my $rest = $in; drop(); $in = $rest; next }
+    my (undef, $type, $id, $data) = unpack "NCNa*", substr $in, 0, 4 + $length, "";
+    handle($type, $id, substr $data, 0, -$TAG);
   }
 }
 
@@ -116,79 +148,109 @@ sub feed {
   my ($id, $c) = @_;
   if (length $c->{buf}) {
     my $n = syswrite $c->{in}, $c->{buf};
-    if (defined $n) { $c->{buf} = substr $c->{buf}, $n; frame($CREDIT, $id, pack "N", $n) }
-    elsif (!$!{EAGAIN} && !$!{EINTR}) { close $c->{in}; $c->{in} = undef; frame($CREDIT, $id, pack "N", $WINDOW) }
+    if (defined $n) { substr $c->{buf}, 0, $n, ""; frame($CREDIT, $id, pack "N", $n) }
+    elsif (!$!{EAGAIN} && !$!{EINTR}) { $c->{buf} = ""; close $c->{in}; $c->{in} = undef }
   }
   if ($c->{in} && $c->{eof} && !length $c->{buf}) { close $c->{in}; $c->{in} = undef }
 }
 
 sub collect {
   my ($id, $c, $name) = @_;
-  my $most = $c->{win}{$name} < $CHUNK ? $c->{win}{$name} : $CHUNK;
   my $data;
-  my $n = sysread $c->{$name}, $data, $most;
-  if (!defined $n) { return if $!{EAGAIN} || $!{EINTR}; $n = 0 }
+  my $n = sysread $c->{$name}, $data, $c->{win}{$name} < $CHUNK ? $c->{win}{$name} : $CHUNK;
+  return if !defined $n && ($!{EAGAIN} || $!{EINTR});
   if (!$n) { close $c->{$name}; $c->{$name} = undef; return }
   $c->{win}{$name} -= $n;
+  $c->{heard} = now();
   frame($name eq "out" ? $OUT : $ERR, $id, $data);
 }
 
 sub reap {
   while ((my $pid = waitpid -1, POSIX::WNOHANG()) > 0) {
     my $status = $?;
-    my $id = delete $of_pid{$pid};
-    next unless defined $id && $chans{$id} && $chans{$id}{pid} == $pid;
-    @{$chans{$id}}{qw(status status_known)} = ($status, 1);
+    for (grep { $_->{pid} == $pid } values %commands) { ($_->{status}, $_->{heard}) = ($status, now()) }
+  }
+  for my $group (keys %doomed) {
+    my $is_late = now() >= $doomed{$group};
+    kill "KILL", -$group if $is_late;
+    delete $doomed{$group} if $is_late || !kill 0, -$group;
   }
 }
 
 sub finish {
-  my ($idle) = @_;
-  for my $id (keys %chans) {
-    my $c = $chans{$id};
-    next unless $c->{status_known};
-    # A grandchild may hold the pipes for ever; what the command itself has written is there already.
-    next if ($c->{out} || $c->{err}) && !($idle && ++$c->{idle} > 3 && $c->{win}{out} && $c->{win}{err});
-    close $_ for grep { $_ } @$c{qw(in out err)};
+  for my $id (keys %commands) {
+    my $c = $commands{$id};
+    next unless defined $c->{status};
+    # What the command itself has written is in the pipes; a full window keeps it there.
+    my $is_open = grep { $c->{$_} && (!$c->{win}{$_} || now() < $c->{heard} + $LINGER) } qw(out err);
+    next if $is_open;
+    close_all($c);
     frame($EXIT, $id, pack("NN", $c->{status} >> 8, $c->{status} & 127));
-    delete $chans{$id};
+    delete $commands{$id};
   }
 }
 
-while (1) {
+sub receive {
+  for (1 .. 16) {
+    my $data;
+    my $n = sysread $port, $data, $CHUNK;
+    if (!defined $n) { die "cannot read $path: $!\n" if !$!{EAGAIN} && !$!{EINTR}; last }
+    return 0 if !$n;
+    $in .= $data;
+  }
+  parse();
+  return 1;
+}
+
+sub send_out {
+  while (length $out) {
+    my $sent = syswrite $port, $out, $CHUNK;
+    return unless $sent;
+    substr $out, 0, $sent, "";
+  }
+}
+
+# Sleeps until a host comes. The signals come through in the sleep alone, so that none is missed between the look and the sleep.
+sub await_host {
+  drop();
+  reap();
+  my ($all, $ours, $before) = (POSIX::SigSet->new, POSIX::SigSet->new($SIGIO, POSIX::SIGCHLD(), POSIX::SIGALRM()), POSIX::SigSet->new);
+  POSIX::sigprocmask(POSIX::SIG_BLOCK(), $ours, $before);
+  fcntl($port, F_SETFL, O_RDWR | O_NONBLOCK | $O_ASYNC);
   my $data;
   my $n = sysread $port, $data, $CHUNK;
-  if (defined $n && $n == 0) {
-    drop() if $greeted || length $in || length $out || %chans;
-    reap();
-    select undef, undef, undef, 0.25;
-    next;
-  }
-  if (defined $n) { $in .= $data; parse() }
-  elsif (!$!{EAGAIN} && !$!{EINTR}) { die "cannot read $path: $!\n" }
+  if ($n) { $in .= $data }
+  # Should a signal be lost all the same, the next look is not far.
+  elsif (defined $n) { alarm 2; POSIX::sigsuspend($all); alarm 0 }
+  fcntl($port, F_SETFL, O_RDWR | O_NONBLOCK);
+  POSIX::sigprocmask(POSIX::SIG_SETMASK(), $before);
+}
+
+while (1) {
+  if (!receive()) { await_host(); next }
   reap();
+  send_out();
   my ($r, $w) = ("", "");
   vec($r, fileno $port, 1) = 1;
   vec($w, fileno $port, 1) = 1 if length $out;
-  for my $c (values %chans) {
+  my $wait = 5;
+  for my $c (values %commands) {
     vec($w, fileno $c->{in}, 1) = 1 if $c->{in} && (length $c->{buf} || $c->{eof});
-    for my $name (qw(out err)) { vec($r, fileno $c->{$name}, 1) = 1 if $c->{$name} && $c->{win}{$name} > 0 && length $out < $MAX_OUT }
+    for (qw(out err)) { vec($r, fileno $c->{$_}, 1) = 1 if $c->{$_} && $c->{win}{$_} && length $out < $MAX_OUT }
+    # A SIGCHLD that comes just before the wait does not end it.
+    my $most = defined $c->{status} ? 0.1 : $c->{out} || $c->{err} ? 1 : 0.01;
+    $wait = $most if $most < $wait;
   }
-  my $ending = grep { $_->{status_known} || (!$_->{out} && !$_->{err}) } values %chans;
-  my $ready = select $r, $w, undef, $ending ? 0.01 : %chans ? 0.2 : 5;
-  if ($ready > 0) {
-    for my $id (keys %chans) {
-      my $c = $chans{$id};
+  $wait = 0.1 if %doomed;
+  if (select($r, $w, undef, $wait) > 0) {
+    for my $id (keys %commands) {
+      my $c = $commands{$id};
       feed($id, $c) if $c->{in} && vec($w, fileno $c->{in}, 1);
-      for my $name (qw(out err)) { if ($c->{$name} && vec($r, fileno $c->{$name}, 1)) { $c->{idle} = 0; collect($id, $c, $name) } }
+      for (qw(out err)) { collect($id, $c, $_) if $c->{$_} && vec($r, fileno $c->{$_}, 1) }
     }
   }
   reap();
-  finish($ready == 0);
-  while (length $out) {
-    my $sent = syswrite $port, $out, length $out > $CHUNK ? $CHUNK : length $out;
-    if (defined $sent && $sent > 0) { $out = substr $out, $sent; next }
-    last;
-  }
+  finish();
+  send_out();
 }
 `;

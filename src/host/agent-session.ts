@@ -2,15 +2,16 @@ import {randomBytes} from 'node:crypto';
 import type {Socket} from 'node:net';
 import {asCanceled, ConnectionLostError, messageOf} from '../base/errors.ts';
 import type {AgentSession, Exit, RunOptions} from '../base/ports.ts';
-import {AgentChannel} from './agent-channel.ts';
+import {AgentChannel, type SendFrame} from './agent-channel.ts';
 import {
   encodeCommand,
   encodeFrame,
   FROM_AGENT,
   type Frame,
   FrameReader,
-  GREETING_MAGIC,
+  greeting,
   NONCE_BYTES,
+  PADDING,
   TO_AGENT,
 } from './agent-frames.ts';
 import {CommandSession} from './command-session.ts';
@@ -18,88 +19,99 @@ import {signalName} from './signal-names.ts';
 import {Stop} from './stop.ts';
 import {drain, failureOf, feed} from './streams.ts';
 
-/** A machine whose agent says nothing for so long is dead; it is asked in between. */
-const SILENCE_LIMIT_MS = 14_000;
-const PING_INTERVAL_MS = 3_500;
-/** After a TERM signal a command gets this long before it is killed. */
+/** A greeting without an answer may have been taken for the rest of what an earlier host has left half done. */
+const GREET_AGAIN_MS = 500;
+/** After a TERM signal a command's process group gets this long before it is killed. */
 const TERM_GRACE_MS = 1_000;
 const ENTROPY_BYTES = 64;
 const NO_CHANNEL = 0;
 
+/** A machine whose agent says nothing for `silenceLimitMs` is dead; it is asked every `pingIntervalMs`. */
+export interface Heartbeat {
+  readonly pingIntervalMs: number;
+  readonly silenceLimitMs: number;
+}
+/** Together less than 15 s. */
+const HEARTBEAT: Heartbeat = {pingIntervalMs: 2_500, silenceLimitMs: 12_000};
+
 /** A session over the command agent, on a socket that QEMU holds. */
 export class LocalAgentSession extends CommandSession implements AgentSession {
   readonly #socket: Socket;
-  readonly #reader: FrameReader;
-  readonly #greeted: Promise<void>;
+  readonly #heartbeat: Heartbeat;
   readonly #channels = new Map<number, AgentChannel>();
-  readonly #timer: NodeJS.Timeout;
+  readonly #timers: NodeJS.Timeout[];
+  /** Rejects when the link breaks. */
+  readonly #broken: Promise<never>;
+  readonly #greeted: Promise<void>;
+  #break: (error: Error) => void = () => undefined;
   #onGreeted: () => void = () => undefined;
-  #onWoken: ((text: string) => void) | undefined;
+  #onWoken: (text: string) => void = () => undefined;
+  #nonce = Buffer.alloc(0);
+  #reader = new FrameReader(this.#nonce);
   #nextId = 1;
   #lost: Error | undefined;
   #closing = false;
   #lastHeardMs = performance.now();
-  #lastTickMs = performance.now();
+  #lastBeatMs = performance.now();
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, heartbeat: Heartbeat) {
     super();
     this.#socket = socket;
-    const nonce = randomBytes(NONCE_BYTES);
-    this.#reader = new FrameReader(nonce);
+    this.#heartbeat = heartbeat;
     this.#greeted = new Promise(resolve => {
       this.#onGreeted = resolve;
     });
+    this.#broken = new Promise((_, reject) => {
+      this.#break = reject;
+    });
+    this.#broken.catch(() => undefined);
     socket.on('data', chunk => this.#read(chunk));
     socket.on('error', error => this.#lose(error));
     socket.on('close', () => this.#lose(new Error('the connection was closed')));
-    this.#send(Buffer.concat([GREETING_MAGIC, nonce]));
-    this.#timer = setInterval(() => this.#beat(), PING_INTERVAL_MS);
-    this.#timer.unref();
+    this.#greet();
+    this.#timers = [
+      setInterval(() => this.#reader.greeted || this.#greet(PADDING), GREET_AGAIN_MS),
+      setInterval(() => this.#beat(), heartbeat.pingIntervalMs),
+    ];
   }
 
   /** Greets the agent behind a connected socket. @throws when it does not answer within `timeoutMs`; CanceledError. */
   static async open(
     socket: Socket,
     {timeoutMs, signal}: {timeoutMs: number; signal: AbortSignal},
+    heartbeat = HEARTBEAT,
   ): Promise<LocalAgentSession> {
-    const session = new LocalAgentSession(socket);
+    const session = new LocalAgentSession(socket, heartbeat);
     const stop = new Stop({timeoutMs, signal}, 'the greeting of the command agent', () => undefined);
-    const off = session.#whenLost(() => undefined);
     try {
-      await Promise.race([
-        session.#greeted,
-        stop.raised,
-        new Promise<never>((_, reject) => session.#whenLost(reject)),
-      ]);
+      if (signal.aborted) throw asCanceled(signal);
+      await Promise.race([session.#greeted, stop.raised, session.#broken]);
       return session;
     } catch (error) {
       await session.close();
       throw error;
     } finally {
       stop.clear();
-      off();
     }
   }
 
   async wake(): Promise<void> {
-    const answer = new Promise<string>((resolve, reject) => {
+    const answer = new Promise<string>(resolve => {
       this.#onWoken = resolve;
-      this.#whenLost(reject);
     });
-    const payload = Buffer.alloc(8);
-    const nowMs = Date.now();
-    payload.writeUInt32BE(Math.floor(nowMs / 1000), 0);
-    payload.writeUInt32BE((nowMs % 1000) * 1_000_000, 4);
+    const time = Buffer.alloc(8);
     const entropy = randomBytes(ENTROPY_BYTES);
-    this.#send(encodeFrame(TO_AGENT.wake, NO_CHANNEL, Buffer.concat([payload, entropy])));
-    const text = await answer;
+    const nowMs = Date.now();
+    time.writeUInt32BE(Math.floor(nowMs / 1000), 0);
+    time.writeUInt32BE((nowMs % 1000) * 1_000_000, 4);
+    this.#send(NO_CHANNEL, TO_AGENT.wake, Buffer.concat([time, entropy]));
+    const text = await Promise.race([answer, this.#broken]);
     if (text !== 'ok') throw new Error(text);
   }
 
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
-    clearInterval(this.#timer);
     this.#socket.destroy();
     this.#lose(new Error('it was closed'));
   }
@@ -107,13 +119,21 @@ export class LocalAgentSession extends CommandSession implements AgentSession {
   protected async exec(argv: readonly string[], name: string, options: RunOptions): Promise<Exit> {
     if (options.signal?.aborted) throw asCanceled(options.signal);
     if (this.#lost) throw this.#lost;
-    const id = this.#nextId++;
     const command = encodeCommand(argv, options.env);
-    const channel = new AgentChannel(id, frame => this.#channels.has(id) && this.#send(frame));
+    const id = this.#nextId++;
+    const send: SendFrame = (type, payload) => this.#channels.has(id) && this.#send(id, type, payload);
+    const channel = new AgentChannel(send);
     this.#channels.set(id, channel);
+    const terminate = (): void => {
+      const grace = Buffer.alloc(4);
+      grace.writeUInt32BE(TERM_GRACE_MS, 0);
+      send(TO_AGENT.stop, grace);
+      channel.abandon();
+    };
+    for (const piece of command.slice(0, -1)) send(TO_AGENT.words, piece);
+    send(TO_AGENT.exec, command.at(-1));
     const streams = [drain(channel.stdout, options.onStdout), drain(channel.stderr, options.onStderr)];
-    const stop = new Stop(options, name, () => this.#terminate(id));
-    this.#send(encodeFrame(TO_AGENT.exec, id, command));
+    const stop = new Stop(options, name, () => undefined);
     const fed = feed(channel.stdin, options.stdin);
     try {
       const done = await Promise.race([channel.exit, stop.raised, ...streams.map(failureOf), failureOf(fed)]);
@@ -121,7 +141,7 @@ export class LocalAgentSession extends CommandSession implements AgentSession {
       await Promise.race([Promise.all(streams), stop.raised]);
       return done;
     } catch (error) {
-      if (this.#channels.has(id)) this.#terminate(id);
+      terminate();
       throw error;
     } finally {
       stop.clear();
@@ -129,18 +149,15 @@ export class LocalAgentSession extends CommandSession implements AgentSession {
     }
   }
 
-  #terminate(id: number): void {
-    this.#send(encodeFrame(TO_AGENT.signal, id, 'TERM'));
-    setTimeout(() => {
-      if (this.#channels.has(id)) this.#send(encodeFrame(TO_AGENT.signal, id, 'KILL'));
-    }, TERM_GRACE_MS).unref();
-    // What it still prints is of no interest, but must not fill the window.
-    this.#channels.get(id)?.stdout.resume();
-    this.#channels.get(id)?.stderr.resume();
+  /** Each greeting has a nonce of its own, so that it is the last one whose answer counts. */
+  #greet(padding = Buffer.alloc(0)): void {
+    this.#nonce = randomBytes(NONCE_BYTES);
+    this.#reader = new FrameReader(this.#nonce);
+    this.#socket.write(Buffer.concat([padding, greeting(this.#nonce)]));
   }
 
-  #send(frame: Buffer): void {
-    if (!this.#lost) this.#socket.write(frame);
+  #send(channel: number, type: number, payload: Buffer | string = ''): void {
+    if (!this.#lost) this.#socket.write(encodeFrame(this.#nonce, {type, channel, payload}));
   }
 
   #read(chunk: Buffer): void {
@@ -149,60 +166,48 @@ export class LocalAgentSession extends CommandSession implements AgentSession {
       for (const frame of this.#reader.read(chunk)) this.#take(frame);
       if (this.#reader.greeted) this.#onGreeted();
     } catch (error) {
-      this.#socket.destroy();
       this.#lose(error as Error);
     }
   }
 
+  /** @throws when it makes no sense. */
   #take({type, channel: id, payload}: Frame): void {
-    if (type === FROM_AGENT.woken) this.#onWoken?.(payload.toString());
+    if (type === FROM_AGENT.woken) this.#onWoken(payload.toString());
     const channel = this.#channels.get(id);
     if (!channel) return;
     if (type === FROM_AGENT.stdout) channel.stdout.receive(payload);
     else if (type === FROM_AGENT.stderr) channel.stderr.receive(payload);
-    else if (type === FROM_AGENT.credit) channel.stdin.credit(payload.readUInt32BE(0));
+    else if (type === FROM_AGENT.credit) channel.stdin.allow(payload.readUInt32BE(0));
     else if (type === FROM_AGENT.exit) {
-      this.#channels.delete(id);
+      const code = payload.readUInt32BE(0);
       const signal = payload.readUInt32BE(4);
-      channel.ended(
-        signal === 0
-          ? {code: payload.readUInt32BE(0), signal: undefined}
-          : {code: undefined, signal: signalName(signal)},
-      );
+      this.#channels.delete(id);
+      channel.ended(signal === 0 ? {code, signal: undefined} : {code: undefined, signal: signalName(signal)});
     }
   }
 
-  /** Asks whether it lives. A process of ours that was stopped itself gives it a new chance first. */
+  /** Asks whether it lives. After a time in which this process stood still itself, it gets a new chance first. */
   #beat(): void {
+    const {pingIntervalMs, silenceLimitMs} = this.#heartbeat;
     const nowMs = performance.now();
-    const wasAsleep = nowMs - this.#lastTickMs > 2 * PING_INTERVAL_MS;
-    this.#lastTickMs = nowMs;
-    if (wasAsleep) this.#lastHeardMs = nowMs;
-    if (nowMs - this.#lastHeardMs > SILENCE_LIMIT_MS) {
-      this.#socket.destroy();
-      this.#lose(new Error(`the command agent has said nothing for ${SILENCE_LIMIT_MS / 1000} s`));
-      return;
-    }
-    this.#send(encodeFrame(TO_AGENT.ping, NO_CHANNEL));
+    const stoodStill = nowMs - this.#lastBeatMs > 2 * pingIntervalMs;
+    this.#lastBeatMs = nowMs;
+    if (stoodStill) this.#lastHeardMs = nowMs;
+    if (nowMs - this.#lastHeardMs > silenceLimitMs)
+      this.#lose(new Error(`the command agent has said nothing for ${silenceLimitMs / 1000} s`));
+    else if (this.#reader.greeted) this.#send(NO_CHANNEL, TO_AGENT.ping);
   }
-
-  #whenLost(listener: (error: Error) => void): () => void {
-    if (this.#lost) listener(this.#lost);
-    this.#onLost.add(listener);
-    return () => this.#onLost.delete(listener);
-  }
-  readonly #onLost = new Set<(error: Error) => void>();
 
   #lose(cause: Error): void {
     if (this.#lost) return;
-    clearInterval(this.#timer);
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#socket.destroy();
     this.#lost = this.#closing
       ? new Error("the command agent's session is closed")
       : new ConnectionLostError(`the connection to the VM's command agent is lost: ${messageOf(cause)}`, {
           cause,
         });
-    for (const listener of this.#onLost) listener(this.#lost);
-    this.#onLost.clear();
+    this.#break(this.#lost);
     for (const channel of this.#channels.values()) channel.fail(this.#lost);
     this.#channels.clear();
   }

@@ -1,3 +1,4 @@
+import {createHash} from 'node:crypto';
 import {connect, type Socket} from 'node:net';
 import type {Agents, Session} from '../base/ports.ts';
 import {AGENT_PROGRAM} from './agent-guest.ts';
@@ -5,40 +6,40 @@ import {LocalAgentSession} from './agent-session.ts';
 import {wakeBySession} from './wake.ts';
 
 /**
- * Starts the program on the port of that name, in a unit of its own where there is systemd, with the environment of a login, so that commands run as they
- * do over SSH. It is there once it has opened the port.
+ * Starts the program on the port of that name, with the environment of a login, so that commands run as they do over SSH; where there is systemd in a unit of
+ * its own, beside the logins and away from BuildKit's. (PERL_BADLANG: perl(1) complains of a LANG that is not installed.) It says on standard error when it is ready, or why not.
  */
 const INSTALL_SCRIPT = `
 name=$1
-command -v perl >/dev/null || { echo 'it has no perl'; exit 3; }
-port=
+fail() { echo "$*"; exit 3; }
+command -v perl >/dev/null || fail 'it has no perl'
 for port in /sys/class/virtio-ports/*/name; do
   [ "$(cat "$port" 2>/dev/null)" = "$name" ] && break
   port=
 done
-[ -n "$port" ] || { echo 'it has no virtio-serial port'; exit 3; }
-port=/dev/$(basename "$(dirname "$port")")
-mkdir -p -m 700 /run/buildkit-archive-agent && cd /run/buildkit-archive-agent || exit
-umask 077
-cat > agent.pl || exit
-set -- env -i PATH="$PATH" HOME="\${HOME:-/root}" USER="\${USER:-root}" LOGNAME="\${LOGNAME:-root}" \${LANG:+LANG="$LANG"} perl "$PWD/agent.pl" "$port"
-cd /
-if [ -d /run/systemd/system ] && systemd-run --quiet --collect --unit=buildkit-archive-agent --property=WorkingDirectory=/root "$@" </dev/null >/dev/null 2>&1; then
-  :
-else
-  setsid "$@" </dev/null >/dev/null 2>&1 &
-fi
+[ -n "$port" ] || fail 'it has no virtio-serial port'
+port=\${port%/name}
+dir=/run/buildkit-archive-agent
+rm -rf "$dir" && mkdir -m 700 "$dir" && cat > "$dir/agent.pl" && : > "$dir/log" || fail "it has no room in $dir"
+set -- sh -c 'cd "$0" && shift && exec "$@" 2>"$AGENT_LOG"' "\${HOME:-/}" AGENT \
+  env -i PERL_BADLANG=0 PATH="$PATH" HOME="\${HOME:-/}" USER="\${USER:-root}" LOGNAME="\${LOGNAME:-root}" SHELL="\${SHELL:-/bin/sh}" \${LANG:+LANG="$LANG"} \
+  perl "$dir/agent.pl" "/dev/\${port##*/}"
+{ [ -d /run/systemd/system ] && systemd-run --quiet --collect --unit=buildkit-archive-agent --description='command agent' --slice=user.slice --setenv=AGENT_LOG="$dir/log" "$@" </dev/null >/dev/null 2>&1; } ||
+  AGENT_LOG=$dir/log setsid "$@" </dev/null >/dev/null 2>&1 &
 tries=0
-until ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q -- "-> $port\\$"; do
+until [ -s "$dir/log" ]; do
   tries=$((tries + 1))
-  [ "$tries" -lt 50 ] || { echo 'its agent does not start'; exit 3; }
+  [ "$tries" -le 100 ] || fail 'its agent does not start'
   sleep 0.1
 done
+read -r said < "$dir/log"
+[ "$said" = ready ] || fail "its agent does not start: $said"
 `;
 
 /** The commands' agent in a machine: installed over SSH, spoken to over a virtio-serial port. */
 export function agentsAt(portName: string): Agents {
   return {
+    version: createHash('sha256').update(AGENT_PROGRAM).update(INSTALL_SCRIPT).digest('hex').slice(0, 16),
     async install(session: Session, signal: AbortSignal) {
       const {code, stdout, stderr} = await session.output(['sh', '-c', INSTALL_SCRIPT, 'install', portName], {
         stdin: AGENT_PROGRAM,

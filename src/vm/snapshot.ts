@@ -13,6 +13,8 @@ export interface SnapshotIdentity {
   readonly spec: Pick<MachineSpec, 'accelerator' | 'cpus' | 'memoryMib'>;
   /** The host's CPU; undefined when it is unknown. */
   readonly cpu: CpuFacts | undefined;
+  /** Version of the command agent, which sleeps in it. */
+  readonly agent: string;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface SnapshotIdentity {
  * @returns undefined when too little is known for a safe key.
  */
 export function snapshotKey(identity: SnapshotIdentity): string | undefined {
-  const {disk, qemu, spec, cpu} = identity;
+  const {disk, qemu, spec, cpu, agent} = identity;
   if (qemu.build === '' || disk === '') return undefined;
   if (spec.accelerator === 'kvm' && !cpu) return undefined;
   const command = qemuArgs({
@@ -35,6 +37,7 @@ export function snapshotKey(identity: SnapshotIdentity): string | undefined {
   return JSON.stringify({
     format: SNAPSHOT_FORMAT,
     disk,
+    agent,
     qemu: [qemu.build, qemu.origin],
     command,
     cpu: spec.accelerator === 'kvm' && cpu ? {...cpu, flags: [...cpu.flags].sort()} : 'tcg',
