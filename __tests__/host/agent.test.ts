@@ -19,6 +19,7 @@ import {
 } from '../../src/host/agent-frames.ts';
 import {AGENT_PROGRAM} from '../../src/host/agent-guest.ts';
 import {LocalAgentSession} from '../../src/host/agent-session.ts';
+import {COMMANDS, sh} from '../support/agent-commands.ts';
 
 // The real program under the real perl; a socket pair stands in for the virtio-serial port.
 jest.setTimeout(60_000);
@@ -51,26 +52,7 @@ describe('commands', () => {
     agent.kill('SIGKILL');
   });
 
-  const sh = (script: string, ...args: string[]) => ['sh', '-c', script, 'sh', ...args];
-
-  test.each<[string, readonly string[], object]>([
-    [
-      'both outputs and the status',
-      sh('echo out; echo err >&2; exit 3'),
-      {code: 3, stdout: 'out\n', stderr: 'err\n'},
-    ],
-    ['status 0', ['true'], {code: 0, signal: undefined}],
-    ['status 255', sh('exit 255'), {code: 255}],
-    ['a signal', sh('kill -SEGV $$'), {code: undefined, signal: 'SIGSEGV'}],
-    ['no such command', ['/no/such'], {code: 127, stderr: expect.stringMatching(/^\/no\/such: /)}],
-    ['not a program', ['/etc/passwd'], {code: 126}],
-    [
-      'words as they are',
-      ['printf', '%s|', '', ' a  b', '$(id)', '\'"', 'ü\n-'],
-      {stdout: '| a  b|$(id)|\'"|ü\n-|'},
-    ],
-    ['no standard input', ['cat'], {code: 0, stdout: ''}],
-  ])('%s', async (_name, argv, expected) => {
+  test.each(COMMANDS)('%s', async (_name, argv, expected) => {
     expect(await session.output(argv)).toMatchObject(expected);
   });
 
