@@ -140,6 +140,7 @@ class Job {
       schema: JOB_RESULT_SCHEMA,
       archive: {reference, ...(expectedBuildkit !== undefined && {requestedBuildkit: expectedBuildkit})},
       ...this.#vmFacts,
+      ...(build.versions && {versions: build.versions}),
       outcome: this.#failure ??
         build.outcome ?? {
           kind: 'infra-failed',

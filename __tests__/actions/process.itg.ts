@@ -1,3 +1,5 @@
+import {writeFileSync} from 'node:fs';
+import {join} from 'node:path';
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 import {PlayedRunner} from '../report/runner-parser.ts';
 import {BUSYBOX, contextDir, diskOf, leftovers} from '../support/machine.ts';
@@ -67,6 +69,19 @@ describe('bad input fails the step before anything is started', () => {
     expect(runner.log).not.toContain('no-value-here');
     expect(leftovers()).toEqual([]);
   });
+});
+
+test("docker's logins are masked before anything else is said of them", async () => {
+  const auth = Buffer.from('me:hush-hush').toString('base64');
+  writeFileSync(join(runner.dir, 'config.json'), JSON.stringify({auths: {'r.example': {auth}}}));
+  const asked = {...inputs('FROM r.example/x\n'), archive: '/no/such'};
+  runner.start('main', asked, {DOCKER_CONFIG: runner.dir});
+  expect(await runner.end()).toEqual({code: 1, signal: null});
+  expect(runner.log).toContain("the build gets docker's logins for r.example");
+  expect(runner.log.split('\n').filter(line => line.includes('hush-hush') || line.includes(auth))).toEqual([
+    '::add-mask::hush-hush',
+    `::add-mask::${auth}`,
+  ]);
 });
 
 test('expect: failure lets a failing build pass, and a hostile log stays a log', async () => {

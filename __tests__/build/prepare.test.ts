@@ -86,3 +86,55 @@ describe('what cannot be done fails before anything is started', () => {
     ).rejects.toThrow(message);
   });
 });
+
+describe('the daemon, before anything is booted', () => {
+  const scratch = (raw: Record<string, string>, expected?: string) =>
+    prepare('FROM scratch\n', expected, raw);
+
+  test('a configuration that is no TOML is refused with its line', async () => {
+    writeFileSync(join(dir, 'b.toml'), 'debug = true\n[registry\n');
+    const error = await scratch({'buildkitd-config': 'b.toml'}).catch(e => e);
+    expect(error.message).toMatch(/^buildkitd-config: b\.toml: line 2, column \d+: .*"\[registry"$/);
+    expect(error).toMatchObject({name: 'UserError', input: 'buildkitd-config', stage: 'inputs'});
+    await expect(scratch({'buildkitd-config-inline': 'a = 1\n\nb ='})).rejects.toThrow(
+      /^buildkitd-config-inline: line 3/,
+    );
+  });
+
+  test('a file that is not there', async () => {
+    await expect(scratch({'buildkitd-config': 'none.toml'})).rejects.toThrow(
+      `buildkitd-config: there is no file ${dir}/none.toml`,
+    );
+    await expect(scratch({'buildkitd-config': '.'})).rejects.toThrow('there is no file');
+  });
+
+  test.each([
+    [{'buildkitd-flags': '--cdi-disabled'}, '--cdi-disabled'],
+    [{'registry-mirrors': 'a.example/b'}, 'with a path'],
+  ])('what would change the result on the expected release: %j', async (raw, message) => {
+    await expect(scratch(raw as Record<string, string>, 'v0.11.0')).rejects.toThrow(message);
+    await expect(scratch(raw as Record<string, string>)).resolves.toBeDefined();
+  });
+
+  test('keys that the expected release does not know are warned of', async () => {
+    const inline = '[cdi]\ndisabled = true\n[registry.r]\nca = ["none.pem"]';
+    await scratch({'buildkitd-config-inline': inline}, 'v0.12.5');
+    expect(events.map(event => (event.kind === 'warning' ? event.message : event.kind))).toEqual([
+      'buildkitd-config-inline: there is no file none.pem on this machine; the daemon will look for it in the VM',
+      'buildkitd-config-inline: BuildKit v0.12.5 does not read the key cdi.disabled; v0.20.0 is the first that does',
+    ]);
+  });
+
+  test('registries whose logins the build gets are named, the logins are not', async () => {
+    writeFileSync(join(dir, 'Dockerfile'), 'FROM r.example/a\n');
+    const plan = makePlan(parseInputs({archive: 'a.qcow2'}), {workspaceDir: dir, storeDir: dir});
+    const logins = {
+      find: async () => ({kind: 'password', username: 'me', password: 'hush'}) as const,
+      registries: async () => ['r.example'],
+    };
+    const ports = {...localPorts, logins, emit: (event: JobEvent) => events.push(event)};
+    const prepared = await prepareBuild(ports, plan.build, undefined);
+    expect([...prepared.logins.keys()]).toEqual(['r.example']);
+    expect(events).toEqual([{kind: 'notice', message: "the build gets docker's logins for r.example"}]);
+  });
+});

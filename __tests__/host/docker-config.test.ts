@@ -3,7 +3,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, describe, expect, test} from '@jest/globals';
 import type {Credential} from '../../src/base/http.ts';
-import {dockerCredentials} from '../../src/host/docker-config.ts';
+import {dockerCredentials, maskedLogins} from '../../src/host/docker-config.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'docker-config-'));
 afterAll(() => rmSync(dir, {recursive: true, force: true}));
@@ -145,4 +145,30 @@ describe('the file', () => {
     const credentials = dockerCredentials({env: {HOME: home}, warn: () => undefined});
     expect(await credentials.find('ghcr.io')).toEqual(password('a', 'b'));
   });
+});
+
+test('registries: those of auths and of credHelpers, by the names that images have', async () => {
+  const config = mkdtempSync(join(dir, 'config-'));
+  const auths = {'https://index.docker.io/v1/': {}, 'https://ghcr.io': {}, '127.0.0.1:5000': {}};
+  writeFileSync(
+    join(config, 'config.json'),
+    JSON.stringify({auths, credHelpers: {'ecr.example': 'x', 'ghcr.io': 'y'}}),
+  );
+  const open = (path: string) => dockerCredentials({env: {DOCKER_CONFIG: path}, warn: () => undefined});
+  expect(await open(config).registries()).toEqual(['docker.io', 'ghcr.io', '127.0.0.1:5000', 'ecr.example']);
+  expect(await open(join(dir, 'none')).registries()).toEqual([]);
+});
+
+test('each secret is masked before it is given away, in the form of the file, too', async () => {
+  const masked: string[] = [];
+  const found: Credential[] = [
+    password('me', 'pw'),
+    {kind: 'identity', token: 'id'},
+    {kind: 'bearer', token: 'tok'},
+  ];
+  const logins = maskedLogins({find: async () => found.shift(), registries: async () => []}, secret =>
+    masked.push(secret),
+  );
+  for (let i = 0; i < 4; i++) await logins.find('r');
+  expect(masked).toEqual(['pw', base64('me:pw'), 'id', 'tok']);
 });

@@ -14,8 +14,12 @@ export class Runner {
     for (const name of ['state', 'output', 'summary', 'env', 'path']) writeFileSync(join(this.dir, name), '');
   }
 
-  /** Starts one of dist/*.cjs with inputs and saved state, as the runner sets them. */
-  start(script: 'main' | 'post', inputs: Readonly<Record<string, string>> = {}): void {
+  /** Starts one of dist/*.cjs with inputs and saved state, as the runner sets them, and more of an environment. */
+  start(
+    script: 'main' | 'post',
+    inputs: Readonly<Record<string, string>> = {},
+    env: Readonly<Record<string, string>> = {},
+  ): void {
     const variables = Object.entries(inputs).map(([name, value]) => [`INPUT_${name.toUpperCase()}`, value]);
     const state = Object.entries(this.fileCommands('state')).map(([name, value]) => [`STATE_${name}`, value]);
     const child = spawn(process.execPath, [`dist/${script}.cjs`], {
@@ -30,6 +34,7 @@ export class Runner {
         GITHUB_STEP_SUMMARY: join(this.dir, 'summary'),
         RUNNER_TEMP: join(this.dir, 'temp'),
         RUNNER_TOOL_CACHE: join(this.dir, 'tools'),
+        ...env,
         ...Object.fromEntries(script === 'main' ? variables : state),
       },
     });

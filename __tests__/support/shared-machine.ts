@@ -1,4 +1,5 @@
 import type {JobEvent} from '../../src/base/events.ts';
+import type {Logins} from '../../src/base/http.ts';
 import type {JobResult, Versions} from '../../src/base/result.ts';
 import {type BuildRecord, prepareBuild, runBuild} from '../../src/build/build.ts';
 import {awaitBuildkit, inspect} from '../../src/build/inspect.ts';
@@ -10,6 +11,7 @@ import {planFor} from './machine.ts';
 export interface Built extends BuildRecord {
   readonly log: string;
   readonly warnings: readonly string[];
+  readonly notices: readonly string[];
 }
 
 /** One booted machine for many builds, for tests of which the boot is no part. */
@@ -58,21 +60,28 @@ export class SharedMachine {
     });
   }
 
-  async build(raw: Readonly<Record<string, string>>): Promise<Built> {
+  /** @param options.logins docker's, for registries; without them there are none. */
+  async build(
+    raw: Readonly<Record<string, string>>,
+    options: {readonly logins?: Logins} = {},
+  ): Promise<Built> {
     const record: BuildRecord = {};
     let log = '';
     const warnings: string[] = [];
+    const notices: string[] = [];
     const ports = {
       ...localPorts,
+      ...options,
       emit: (event: JobEvent) => {
         if (event.kind === 'build-log') log += event.text;
         if (event.kind === 'warning') warnings.push(event.message);
+        if (event.kind === 'notice') notices.push(event.message);
       },
       stage: <T>(_stage: unknown, _title: string, work: () => Promise<T>) => work(),
     };
     const prepared = await prepareBuild(ports, planFor(raw).build, undefined);
     await runBuild(ports, this.vm.session, this.versions, prepared, record, this.vm.died);
-    return {...record, log, warnings};
+    return {...record, log, warnings, notices};
   }
 
   stop(): Promise<void> {

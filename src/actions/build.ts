@@ -41,7 +41,7 @@ export async function main(env: NodeJS.ProcessEnv): Promise<void> {
       log.listen(event);
     };
     const warn = (message: string): void => listen({kind: 'warning', message});
-    const ports = openPorts({env, login: loginOf(inputs, plan), warn});
+    const ports = openPorts({env, login: loginOf(inputs, plan), warn, mask: core.setSecret});
     const actionsCache = openCache(inputs.cache, plan.archive.storeDir, env, listen);
     const result = await runJob(plan, {...ports, ...(actionsCache && {actionsCache})}, listen, cancel.signal);
     await report(result, plan, env);

@@ -51,6 +51,12 @@ export interface Credentials {
   find(registry: string): Promise<Credential | undefined>;
 }
 
+/** Logins that can be listed. */
+export interface Logins extends Credentials {
+  /** The registries that there may be a login for; `docker.io` for Docker Hub. */
+  registries(): Promise<readonly string[]>;
+}
+
 /** Takes bytes, gives their digest once they have ended. */
 export interface Hasher {
   update(bytes: Uint8Array): void;

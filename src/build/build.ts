@@ -1,129 +1,31 @@
-import {UserError} from '../base/errors.ts';
 import type {Emit, RunStage} from '../base/events.ts';
-import {resolvePath, shortPath} from '../base/path.ts';
-import type {Files, Session} from '../base/ports.ts';
-import type {BuildRequest, PreflightMode} from '../base/request.ts';
+import type {Session} from '../base/ports.ts';
 import type {JobResult, Outcome, Versions} from '../base/result.ts';
 import type {BuildTrace} from '../base/trace.ts';
-import type {Links, ResultStore, TreePacker} from '../base/tree.ts';
-import {compareVersions, parseVersion, type Version} from '../base/version.ts';
+import {compareVersions, parseVersion} from '../base/version.ts';
 import {type BuildRun, runBuildctl} from './buildctl.ts';
 import {type SendReport, sendContext} from './context.ts';
-import {planContext, type ResolvedContext, resolveContext} from './context-plan.ts';
+import {planContext, type ResolvedContext} from './context-plan.ts';
+import {changesDaemon, configureDaemon} from './daemon/configure.ts';
 import {gatherEvidence} from './evidence.ts';
 import {GUEST_PATHS, prepareGuest} from './guest.ts';
 import {buildctlCommand, guestOutput, releaseInGuest} from './guest-build.ts';
+import {withLogins} from './logins.ts';
 import {type ImageFacts, imageFacts} from './metadata.ts';
 import {type BuiltDockerfile, outcomeOf} from './outcome.ts';
-import {planOutputs, type ResultTarget, receiveOutput} from './outputs.ts';
-import {preflight} from './preflight.ts';
-import {releaseOf} from './versions/table.ts';
+import {type ResultTarget, receiveOutput} from './outputs.ts';
+import {type BuildPlan, type BuildPorts, foresee, type PreparedBuild} from './prepare.ts';
 
-/** The part of a plan that concerns the build. */
-export interface BuildPlan {
-  readonly request: BuildRequest;
-  readonly timeoutMs: number;
-  readonly preflight: PreflightMode;
-  /** Paths in results are relative to it. */
-  readonly workspaceDir: string;
-}
-
-export interface BuildPorts {
-  readonly files: Files & Links;
-  readonly packer: TreePacker;
-  readonly results: ResultStore;
-}
+export {type BuildPlan, type BuildPorts, type PreparedBuild, prepareBuild} from './prepare.ts';
 
 /** What a build left behind; filled in as it goes, so that what is known is there when its machine dies. */
 export interface BuildRecord extends ImageFacts {
   outcome?: Outcome;
+  /** What the VM holds, when the build's own configuration of the daemon has changed it. */
+  versions?: Versions;
   trace?: BuildTrace;
   sent?: SendReport;
   outputs?: JobResult['outputs'];
-}
-
-/** A build that was looked at before anything was started. */
-export interface PreparedBuild {
-  readonly plan: BuildPlan;
-  /** Results that come back to this machine. */
-  readonly targets: readonly ResultTarget[];
-  /** Absent for a remote context. */
-  readonly local?: ResolvedContext;
-  readonly dockerfile?: BuiltDockerfile;
-  /** The release that the pre-flight was done for. */
-  readonly foreseen?: Version;
-}
-
-/**
- * Finds everything on this side that would make the build fail: a missing context, Dockerfile or secret, a destination that cannot be
- * written, an input that the expected release cannot honour.
- * @param expected the release, when it is known before the boot.
- * @throws UserError naming the input.
- */
-export async function prepareBuild(
-  ports: BuildPorts & {readonly emit: Emit},
-  plan: BuildPlan,
-  expected: string | undefined,
-): Promise<PreparedBuild> {
-  const {request} = plan;
-  const version = expected === undefined ? undefined : releaseOf(expected);
-  if (version) buildctlCommand(request, version);
-  const targets = await planOutputs(request.outputs, plan.workspaceDir, ports.files);
-  for (const secret of request.secrets) {
-    if (secret.kind === 'file' && (await ports.files.kind(secret.path)) !== 'file') {
-      throw new UserError(`secret-files: there is no file ${secret.path} for the secret "${secret.id}"`, {
-        input: 'secret-files',
-        stage: 'inputs',
-        hint: 'write ID=PATH; the path is relative to the workspace',
-      });
-    }
-  }
-  if (request.context.kind === 'remote') return {plan, targets};
-  const local = await resolveContext(request.context.dir, request.dockerfile, ports.files);
-  const prepared = {plan, targets, local, dockerfile: await readDockerfile(ports.files, local, request)};
-  if (version) foresee(prepared, version, ports.emit);
-  return {...prepared, ...(version && {foreseen: version})};
-}
-
-/**
- * Says what the release's built-in frontend will not understand. That it fails can be just what is wanted (`expect: failure`), so it is a notice
- * unless the plan makes it an error.
- * @throws UserError in that case.
- */
-function foresee({plan, local, dockerfile}: PreparedBuild, release: Version, emit: Emit): void {
-  if (plan.preflight === 'off' || !dockerfile || !local) return;
-  const findings = preflight(dockerfile.text, release, {
-    buildArgs: dockerfile.buildArgs,
-    dockerfileName: local.dockerfileName,
-    hasSpecificDockerignore: local.specificIgnore !== undefined,
-    ...(plan.request.overrideCopyImage !== undefined && {overrideCopyImage: plan.request.overrideCopyImage}),
-  });
-  const file = shortPath(plan.workspaceDir, dockerfile.path);
-  const fatal = plan.preflight === 'error' ? findings.filter(({severity}) => severity === 'error') : [];
-  if (fatal.length > 0) {
-    throw new UserError(fatal.map(({startLine, message}) => `${file}:${startLine}: ${message}`).join('\n'), {
-      input: 'preflight',
-      stage: 'plan',
-      hint: 'take an archive of a BuildKit that can, or set preflight: notice to build all the same',
-    });
-  }
-  for (const {message, startLine, endLine} of findings)
-    emit({kind: 'notice', message, location: {file, startLine, endLine}});
-}
-
-async function readDockerfile(
-  files: Files,
-  local: ResolvedContext,
-  request: BuildRequest,
-): Promise<BuiltDockerfile> {
-  const path = resolvePath(local.dockerfileDir, local.dockerfileNames[0] ?? local.dockerfileName);
-  return {
-    path,
-    text: await files.readText(path),
-    buildArgs: Object.fromEntries(request.buildArgs.map(({key, value}) => [key, value])),
-    platforms: request.platforms,
-    ...(request.target !== undefined && {target: request.target}),
-  };
 }
 
 export type BuildContext = BuildPorts & {readonly emit: Emit; readonly stage: RunStage};
@@ -132,17 +34,23 @@ export type BuildContext = BuildPorts & {readonly emit: Emit; readonly stage: Ru
 export async function runBuild(
   ports: BuildContext,
   session: Session,
-  versions: Versions,
+  found: Versions,
   prepared: PreparedBuild,
   record: BuildRecord,
   signal: AbortSignal,
 ): Promise<void> {
-  const {plan, local, dockerfile} = prepared;
+  const {plan, local, dockerfile, daemon} = prepared;
+  if (changesDaemon(daemon)) {
+    record.versions = await ports.stage('inspect', 'Configure buildkitd', () =>
+      configureDaemon(ports, session, found, daemon, signal),
+    );
+  }
+  const versions = record.versions ?? found;
   const release = await releaseInGuest(session, versions.buildctl.version, signal);
   const command = buildctlCommand(plan.request, release);
-  const found = parseVersion(versions.buildkit.version);
-  if (found && (!prepared.foreseen || compareVersions(found, prepared.foreseen) !== 0))
-    foresee(prepared, found, ports.emit);
+  const real = parseVersion(versions.buildkit.version);
+  if (real && (!prepared.foreseen || compareVersions(real, prepared.foreseen) !== 0))
+    foresee(prepared, real, ports.emit);
   for (const message of command.warnings) ports.emit({kind: 'warning', message});
   await ports.stage(
     'context',
@@ -153,12 +61,15 @@ export async function runBuild(
     },
   );
   const run = await ports.stage('build', `Build on BuildKit ${versions.buildkit.version}`, () =>
-    runBuildctl(session, command.argv, {
-      emit: ports.emit,
-      timeoutMs: plan.timeoutMs,
-      signal,
-      salvage: trace => Object.assign(record, {trace}),
-    }),
+    withLogins(session, prepared.logins, signal, env =>
+      runBuildctl(session, command.argv, {
+        emit: ports.emit,
+        env,
+        timeoutMs: plan.timeoutMs,
+        signal,
+        salvage: trace => Object.assign(record, {trace}),
+      }),
+    ),
   );
   await ports.stage('outputs', 'Fetch the results', async () => {
     await describe(session, run, versions, dockerfile, plan, record, signal);

@@ -12,6 +12,7 @@ export interface BuildRun {
 
 export interface BuildctlOptions {
   readonly emit: Emit;
+  readonly env: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
   /** Told what is known when the link breaks, so that a build whose VM died still has a trace. */
@@ -51,6 +52,7 @@ export async function runBuildctl(
   reading.catch(() => undefined);
   try {
     const exit = await session.run(['sh', '-c', SCRIPT, 'build', GUEST_PATHS.trace, ...argv], {
+      env: options.env,
       onStdout: chunk => progress.log('stdout', chunk),
       onStderr: chunk => progress.log('stderr', chunk),
       signal: AbortSignal.any([options.signal, limit.hard]),

@@ -10,6 +10,8 @@ export interface GuestPaths {
   readonly trace: string;
   readonly metadata: string;
   readonly secrets: string;
+  /** docker's folder for buildctl, with its logins. */
+  readonly docker: string;
 }
 
 /** Large things go to the disk; secrets stay in memory (`/run` is a tmpfs under systemd) and never reach the disk's overlay. */
@@ -20,6 +22,7 @@ export const GUEST_PATHS: GuestPaths = {
   trace: '/run/buildkit-archive/trace',
   metadata: '/run/buildkit-archive/metadata.json',
   secrets: '/run/buildkit-archive/secrets',
+  docker: '/run/buildkit-archive/docker',
 };
 
 export function secretPath(id: string): string {

@@ -3,7 +3,7 @@ import {readFile} from 'node:fs/promises';
 import {homedir} from 'node:os';
 import {join} from 'node:path';
 import {messageOf} from '../base/errors.ts';
-import type {Credential, Credentials} from '../base/http.ts';
+import type {Credential, Credentials, Logins} from '../base/http.ts';
 
 /** `~/.docker/config.json` as far as logins go (docker/cli, cli/config/configfile). */
 interface DockerConfig {
@@ -28,6 +28,7 @@ export interface DockerConfigOptions {
 
 /** Docker Hub's logins are kept under the address of its first index (docker/cli, `registry.IndexServer`). */
 const DOCKER_HUB_KEY = 'https://index.docker.io/v1/';
+const DOCKER_HUB_HOST = 'index.docker.io';
 const HELPER_TIMEOUT_MS = 30_000;
 /** A helper gives this name with an identity token (docker/docker-credential-helpers, README). */
 const TOKEN_USERNAME = '<token>';
@@ -35,12 +36,34 @@ const TOKEN_USERNAME = '<token>';
 const NOT_FOUND = 'credentials not found in native keychain';
 
 /** The logins of docker's config, where docker/login-action puts them: `credHelpers`, then `credsStore`, then `auths`. */
-export function dockerCredentials(options: DockerConfigOptions): Credentials {
+export function dockerCredentials(options: DockerConfigOptions): Logins {
   let config: Promise<DockerConfig> | undefined;
+  const read = (): Promise<DockerConfig> => {
+    config ??= readConfig(options);
+    return config;
+  };
   return {
+    find: async registry => findCredential(await read(), registry, options),
+    async registries() {
+      const {auths = {}, credHelpers = {}} = await read();
+      // What is kept in a `credsStore` has an empty entry in `auths` (docker/cli, cli/config/credentials/native_store.go).
+      const hosts = [...Object.keys(auths), ...Object.keys(credHelpers)].map(hostOf);
+      return [...new Set(hosts.map(host => (host === DOCKER_HUB_HOST ? 'docker.io' : host)))];
+    },
+  };
+}
+
+/** The same logins; `mask` gets each secret, and the form in which docker keeps it, before anyone else does. */
+export function maskedLogins(logins: Logins, mask: (secret: string) => void): Logins {
+  return {
+    ...logins,
     async find(registry) {
-      config ??= readConfig(options);
-      return findCredential(await config, registry, options);
+      const found = await logins.find(registry);
+      if (found?.kind === 'password') {
+        mask(found.password);
+        mask(Buffer.from(`${found.username}:${found.password}`).toString('base64'));
+      } else if (found) mask(found.token);
+      return found;
     },
   };
 }
@@ -93,7 +116,7 @@ function findEntry(auths: Readonly<Record<string, AuthEntry>>, key: string): Aut
 
 function hostOf(key: string): string {
   const host = key.replace(/^https?:\/\//, '').split('/')[0] ?? '';
-  return ['docker.io', 'registry-1.docker.io'].includes(host) ? 'index.docker.io' : host;
+  return ['docker.io', 'registry-1.docker.io'].includes(host) ? DOCKER_HUB_HOST : host;
 }
 
 function ofEntry(entry: AuthEntry | undefined): Credential | undefined {

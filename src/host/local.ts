@@ -1,9 +1,10 @@
+import type {Logins} from '../base/http.ts';
 import {AGENT_PORT_NAME} from '../base/ports.ts';
 import {agentsAt} from './agents.ts';
 import {systemClock} from './clock.ts';
 import {localCpu} from './cpu.ts';
 import {localDocker} from './docker.ts';
-import {dockerCredentials, givenCredentials} from './docker-config.ts';
+import {dockerCredentials, givenCredentials, maskedLogins} from './docker-config.ts';
 import {localFiles} from './files.ts';
 import {localImages} from './images.ts';
 import {localKvm} from './kvm.ts';
@@ -24,15 +25,17 @@ export interface LocalOptions {
     | {readonly registry: string; readonly username: string; readonly password: string}
     | undefined;
   readonly warn: (message: string) => void;
+  /** Told each secret of docker's config before it is used. */
+  readonly mask?: (secret: string) => void;
 }
 
 /** All ports, for real, on this machine, with the logins that a job may use. */
-export function openPorts({env, login, warn}: LocalOptions) {
-  return {
-    ...localPorts,
-    registry: localRegistryTools(givenCredentials(login, dockerCredentials({env, warn}))),
-  };
+export function openPorts({env, login, warn, mask = () => undefined}: LocalOptions) {
+  const logins = maskedLogins(dockerCredentials({env, warn}), mask);
+  return {...localPorts, logins, registry: localRegistryTools(givenCredentials(login, logins))};
 }
+
+const noLogins: Logins = {find: async () => undefined, registries: async () => []};
 
 /** All ports, for real, on this machine; registries without a login. */
 export const localPorts = {
@@ -44,10 +47,11 @@ export const localPorts = {
   frames: tarFrames,
   images: localImages,
   kvm: localKvm,
+  logins: noLogins,
   openStore: openStoreFolder,
   packer: treePacker(),
   processes: localProcesses,
-  registry: localRegistryTools({find: async () => undefined}),
+  registry: localRegistryTools(noLogins),
   results: resultStore(),
   sockets: localSockets,
   ssh: localSsh,

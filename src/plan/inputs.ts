@@ -1,4 +1,5 @@
 import {CACHE_MODES, type CacheMode} from '../base/cache.ts';
+import {REGISTRY_AUTH_MODES, type RegistryAuth} from '../base/daemon.ts';
 import {UserError} from '../base/errors.ts';
 import {nearest} from '../base/nearest.ts';
 import {
@@ -9,6 +10,7 @@ import {
   type SecretSpec,
 } from '../base/request.ts';
 import {EXPECTATIONS, type Expectation} from '../base/result.ts';
+import {parseDaemonFlags, parseMirror} from './daemon.ts';
 import {parseOutput} from './outputs.ts';
 import * as values from './values.ts';
 
@@ -83,6 +85,11 @@ export const INPUTS = {
   'cache-from': lines(same, {quote: false}),
   'cache-to': lines(same, {quote: false}),
   'override-copy-image': text,
+  'buildkitd-config': text,
+  'buildkitd-config-inline': text,
+  'buildkitd-flags': {default: '', parse: parseDaemonFlags},
+  'registry-mirrors': commas(parseMirror),
+  'registry-auth': choice<RegistryAuth>('auto', REGISTRY_AUTH_MODES),
   expect: choice<Expectation>('success', EXPECTATIONS),
   preflight: choice<PreflightMode>('notice', PREFLIGHT_MODES),
   launcher: choice('auto', ['auto', 'qemu', 'docker'] as const),

@@ -1,3 +1,4 @@
+import type {DaemonRequest} from '../base/daemon.ts';
 import {UserError} from '../base/errors.ts';
 import type {ImageReference} from '../base/image-reference.ts';
 import {baseName, dirName, resolvePath} from '../base/path.ts';
@@ -6,6 +7,7 @@ import type {Expectation} from '../base/result.ts';
 import {parseVersion} from '../base/version.ts';
 import {CATALOG, resolveVersion} from './catalog.ts';
 import {DEFAULT_REGISTRIES, parseSources} from './catalog-sources.ts';
+import {daemonConfig} from './daemon.ts';
 import type {Inputs} from './inputs.ts';
 import {explainCtrImage, parseReference} from './reference.ts';
 
@@ -37,6 +39,7 @@ export interface Plan {
   };
   readonly build: {
     readonly request: BuildRequest;
+    readonly daemon: DaemonRequest;
     readonly timeoutMs: number;
     readonly preflight: PreflightMode;
     /** Paths in results and annotations are relative to it. */
@@ -76,6 +79,7 @@ export function makePlan(inputs: Inputs, place: Place): Plan {
     },
     build: {
       request: buildRequest(inputs, place),
+      daemon: daemonRequest(inputs, place),
       timeoutMs: inputs['build-timeout'] * 1000,
       preflight: inputs.preflight,
       workspaceDir: place.workspaceDir,
@@ -193,6 +197,16 @@ function buildRequest(inputs: Inputs, place: Place): BuildRequest {
     ...optional('network', 'network'),
     ...optional('shm-size', 'shmSize'),
     ...optional('override-copy-image', 'overrideCopyImage'),
+  };
+}
+
+function daemonRequest(inputs: Inputs, place: Place): DaemonRequest {
+  const config = daemonConfig(inputs, place.workspaceDir);
+  return {
+    ...(config && {config}),
+    flags: inputs['buildkitd-flags'],
+    mirrors: inputs['registry-mirrors'],
+    registryAuth: inputs['registry-auth'],
   };
 }
 

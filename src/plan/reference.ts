@@ -72,6 +72,16 @@ export function ctrError(what: string, meant: string, input: string): UserError 
   );
 }
 
+/** True for `HOST[:PORT]`. */
+export function isHost(text: string): boolean {
+  return WHOLE_HOST.test(text);
+}
+
+/** True for a repository's path, without a tag. */
+export function isRepository(path: string): boolean {
+  return WHOLE_PATH.test(path);
+}
+
 /** Takes a scheme off: `http` asks for a connection without TLS. */
 export function splitScheme(text: string): {scheme: 'http' | 'https' | undefined; rest: string} {
   const match = /^(https?|docker):\/\//i.exec(text);

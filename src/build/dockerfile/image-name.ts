@@ -13,6 +13,11 @@ export function sameImage(a: string, b: string): boolean {
   return left.name === right.name && (!left.digest || !right.digest || left.digest === right.digest);
 }
 
+/** The registry of an image: `docker.io` for `alpine`, `ghcr.io` for `ghcr.io/org/image:tag`. */
+export function registryOf(reference: string): string {
+  return normalized(reference).name.split('/')[0] ?? '';
+}
+
 function normalized(reference: string): {name: string; digest: string} {
   const [plain = '', digest = ''] = reference.replace(/^docker-image:\/\//, '').split('@');
   const host = plain.split('/')[0] ?? '';

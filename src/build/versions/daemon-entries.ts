@@ -22,8 +22,9 @@ export const DAEMON_ENTRIES: readonly TableEntry[] = [
   ...flags('v0.3.0', '--oci-worker-snapshotter'),
   ...flags('v0.3.0', '--containerd-worker --containerd-worker-addr --containerd-worker-labels'),
   ...flags('v0.4.0', '--oci-worker-no-process-sandbox'),
-  ...flags('v0.4.0', '--oci-worker-gc --containerd-worker-gc'),
+  ...flags('v0.4.0', '--oci-worker-gc --containerd-worker-gc', {whenMissing: 'warning'}),
   ...flags('v0.4.0', '--oci-worker-gc-keepstorage --containerd-worker-gc-keepstorage', {
+    whenMissing: 'warning',
     remarks: '`Reserved[,Free[,Maximum]]` from v0.17.0, one number before',
   }),
   ...flags('v0.5.0', '--allow-insecure-entitlement'),
@@ -39,12 +40,17 @@ export const DAEMON_ENTRIES: readonly TableEntry[] = [
   ...flags('v0.8.2', '--oci-worker-apparmor-profile --containerd-worker-apparmor-profile'),
   ...flags('v0.10.0', '--containerd-worker-rootless'),
   ...flags('v0.10.6', '--oci-worker-selinux --containerd-worker-selinux'),
-  ...flags('v0.11.0', '--oci-cni-pool-size --containerd-cni-pool-size'),
-  ...flags('v0.12.0', '--trace', {hiddenFrom: 'v0.30.0'}),
-  ...flags('v0.13.0', '--log-format --otel-socket-path'),
+  ...flags('v0.11.0', '--oci-cni-pool-size --containerd-cni-pool-size', {whenMissing: 'warning'}),
+  ...flags('v0.12.0', '--trace', {hiddenFrom: 'v0.30.0', whenMissing: 'warning'}),
+  ...flags('v0.13.0', '--log-format --otel-socket-path', {whenMissing: 'warning'}),
   ...flags('v0.20.0', '--cdi-disabled --cdi-spec-dir'),
-  ...flags('v0.24.0', '--oci-max-parallelism --containerd-max-parallelism --save-cache-debug'),
-  ...flags('v0.30.0', '--log-level', {remarks: 'environment: BUILDKITD_LOG_LEVEL'}),
+  ...flags('v0.24.0', '--oci-max-parallelism --containerd-max-parallelism --save-cache-debug', {
+    whenMissing: 'warning',
+  }),
+  ...flags('v0.30.0', '--log-level', {
+    whenMissing: 'warning',
+    remarks: 'environment: BUILDKITD_LOG_LEVEL',
+  }),
   ...flags('v0.31.0', '--proxy-network'),
 
   // Keys that a release does not know are skipped without a word.
@@ -69,6 +75,7 @@ export const DAEMON_ENTRIES: readonly TableEntry[] = [
         'before: one of them at random and no way back; `http = true` in the entry of the origin, not of the mirror',
     },
   ),
+  entry('toml-key', 'toml-key mirror with a path', 'mirrors = ["host/path"]', 'v0.12.0'),
   ...keys('v0.7.0', 'worker.oci.binary'),
   ...keys('v0.8.0', 'worker.oci.proxySnapshotterPath worker.oci.stargzSnapshotter'),
   ...keys('v0.8.0', 'worker.containerd.snapshotter'),

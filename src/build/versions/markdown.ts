@@ -28,7 +28,10 @@ const CHAPTERS: Readonly<Record<EntryKind, readonly [title: string, text: string
   'buildctl-flag': ['Flags of buildctl', ''],
   'buildctl-subcommand': ['Subcommands of buildctl', ''],
   'address-scheme': ['Addresses', ''],
-  'buildkitd-flag': ['Flags of buildkitd', ''],
+  'buildkitd-flag': [
+    'Flags of buildkitd',
+    'No release starts with a flag that it does not know. *Error*: `buildkitd-flags` with it stops the job. *Warning*: the flag is left out and said so.',
+  ],
   'toml-key': [
     'Keys of buildkitd.toml',
     'A daemon skips keys that it does not know without a word. `*` stands for any name.',
@@ -52,8 +55,13 @@ export const ORDER: readonly EntryKind[] = [
   'toml-key',
 ];
 
-/** Kinds whose absence is decided before the boot: they have a column that says how. */
-const DECIDED: readonly EntryKind[] = ['exporter-option', 'cache-option', 'frontend-option'];
+/** Kinds whose absence is decided before the boot, where the release is known: they have a column that says how. */
+const DECIDED: readonly EntryKind[] = [
+  'exporter-option',
+  'cache-option',
+  'frontend-option',
+  'buildkitd-flag',
+];
 
 /** `docs/versions.md`: what works from which release, as Markdown. */
 export function versionsPage(): string {

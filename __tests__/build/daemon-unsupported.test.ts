@@ -1,7 +1,7 @@
 import {existsSync, readdirSync, readFileSync} from 'node:fs';
 import {expect, test} from '@jest/globals';
 import {version} from '../../src/base/version.ts';
-import {unsupportedDaemonFlags, unsupportedTomlKeys} from '../../src/build/buildkitd.ts';
+import {unsupportedDaemonFlags, unsupportedTomlKeys} from '../../src/build/daemon/unsupported.ts';
 import {placeByHelp} from '../../src/build/versions/help.ts';
 
 const missing = (path: string[], release: string): string =>

@@ -1,7 +1,7 @@
-import type {Version} from '../base/version.ts';
-import {DAEMON_ENTRIES} from './versions/daemon-entries.ts';
-import type {TableEntry} from './versions/entry.ts';
-import {knowledge, type Release} from './versions/table.ts';
+import type {Version} from '../../base/version.ts';
+import {DAEMON_ENTRIES} from '../versions/daemon-entries.ts';
+import type {TableEntry} from '../versions/entry.ts';
+import {knowledge, type Release} from '../versions/table.ts';
 
 /** A key of `buildkitd.toml` or a flag of `buildkitd` that a release skips or refuses. */
 export interface Unsupported {
