@@ -53,6 +53,8 @@ export interface Session {
 export interface InteractiveSession extends Session {
   /** Runs a login shell on a pseudo terminal until it ends. */
   shell(terminal: Terminal): Promise<Exit>;
+  /** A connection to a unix socket of the machine. @throws when there is none, or it may not be made. */
+  connectUnix(path: string): Promise<Duplex>;
 }
 
 export interface Terminal {
@@ -89,6 +91,8 @@ export interface Child {
   stderrTail(): string;
   /** SIGTERM, and SIGKILL after `graceMs`; resolves when it has ended. */
   stop(graceMs: number): Promise<void>;
+  /** Lets go of it: this process no longer waits for it. */
+  release(): void;
 }
 
 export interface CommandLine {
@@ -104,6 +108,8 @@ export interface Processes {
   find(program: string): Promise<string | undefined>;
   /** Starts a long-lived child that ends when this process ends, where the system can promise that. */
   start(command: CommandLine): Promise<Child>;
+  /** Starts a child that goes on when this process ends; somebody has to know of it. */
+  startDetached(command: CommandLine): Promise<Child>;
   /** Runs a short command. @throws when it cannot be started. */
   output(command: CommandLine, options?: {timeoutMs?: number; signal?: AbortSignal}): Promise<Output>;
 }
@@ -235,6 +241,50 @@ export interface Agents {
   wake(session: Session, signal: AbortSignal): Promise<void>;
   /** @throws when no agent answers within `timeoutMs`. */
   connect(socketPath: string, options: {timeoutMs: number; signal: AbortSignal}): Promise<AgentSession>;
+}
+
+/** A unix socket of this machine that leads to one in a VM. Disposing it ends its connections. */
+export interface Forward extends AsyncDisposable {
+  readonly socketPath: string;
+  /** `relay`: plain TCP that the VM opens to this machine; `ssh`: through the SSH connection. */
+  readonly way: 'relay' | 'ssh';
+  /** Aborted when the way into the machine is lost. */
+  readonly lost: AbortSignal;
+}
+
+export interface Forwards {
+  /** @throws when there is no way; CanceledError. */
+  open(session: Session, options: ForwardOptions): Promise<Forward>;
+}
+
+export interface ForwardOptions {
+  /** A new socket, in a folder that no other user can enter. */
+  readonly socketPath: string;
+  readonly guestPath: string;
+  /** An SSH session, where the machine cannot open a connection itself. */
+  readonly login: (signal: AbortSignal) => Promise<InteractiveSession>;
+  readonly signal: AbortSignal;
+}
+
+/** Lends a machine's BuildKit to others once the build is over. */
+export interface Lender {
+  /** True when the machine outlives this process, and is somebody else's to end. */
+  readonly outlives: boolean;
+  /**
+   * Opens a forward for others and says so; unless it outlives this process, it returns when they need it no longer.
+   * @throws when there is no way; CanceledError.
+   */
+  lend(session: Session, options: LendOptions): Promise<void>;
+}
+
+export interface LendOptions extends ForwardOptions {
+  readonly onOpen: () => void;
+  /** Told of a process that outlives this one as soon as it is there. */
+  readonly onProcess: (process: {
+    readonly pid: number;
+    readonly startTicks: string;
+    readonly name: string;
+  }) => void;
 }
 
 export interface Sockets {

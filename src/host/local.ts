@@ -6,8 +6,10 @@ import {localCpu} from './cpu.ts';
 import {localDocker} from './docker.ts';
 import {dockerCredentials, givenCredentials, maskedLogins} from './docker-config.ts';
 import {localFiles} from './files.ts';
+import {localForwards} from './forward.ts';
 import {localImages} from './images.ts';
 import {localKvm} from './kvm.ts';
+import {openLocalSession} from './local-session.ts';
 import {localProcesses} from './processes.ts';
 import {localRegistryTools} from './registry.ts';
 import {localSockets} from './sockets.ts';
@@ -44,10 +46,12 @@ export const localPorts = {
   cpu: localCpu,
   docker: localDocker(process.env),
   files: {...localFiles, ...localLinks},
+  forwards: localForwards,
   frames: tarFrames,
   images: localImages,
   kvm: localKvm,
   logins: noLogins,
+  openLocalSession,
   openStore: openStoreFolder,
   packer: treePacker(),
   processes: localProcesses,

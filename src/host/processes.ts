@@ -9,7 +9,12 @@ const STDERR_TAIL_BYTES = 8 * 1024;
 const LAST_WORDS_MS = 200;
 const OUTPUT_LIMIT_BYTES = 1024 * 1024;
 
-export const localProcesses: Processes = {find: findProgram, start: startChild, output: runToEnd};
+export const localProcesses: Processes = {
+  find: findProgram,
+  start: async command => startChild(command, false),
+  startDetached: command => startChild(command, true),
+  output: runToEnd,
+};
 
 /** Path of a program on PATH (or of a path that is executable); undefined when there is none. */
 export async function findProgram(program: string): Promise<string | undefined> {
@@ -27,10 +32,10 @@ export async function findProgram(program: string): Promise<string | undefined> 
   return undefined;
 }
 
-async function startChild(command: CommandLine): Promise<Child> {
+async function startChild(command: CommandLine, detached: boolean): Promise<Child> {
   // Behind setpriv a missing program would only show as an exit status.
   if ((await findProgram(command.file)) === undefined) throw new Error(`there is no program ${command.file}`);
-  const child = await spawned(await tiedToThisProcess(command));
+  const child = await (detached ? spawned(command, true) : spawned(await tiedToThisProcess(command)));
   const pid = child.pid as number;
   let tail = '';
   const keep = (chunk: Buffer): void => {
@@ -65,6 +70,11 @@ async function startChild(command: CommandLine): Promise<Child> {
       await exited;
       clearTimeout(timer);
     },
+    release() {
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+      child.unref();
+    },
   };
 }
 
@@ -72,7 +82,7 @@ async function startChild(command: CommandLine): Promise<Child> {
  * `setpriv --pdeathsig` (util-linux 2.34) has the kernel kill the child when this process dies, `kill -9` included; without it a killed
  * command line would leave a machine running.
  */
-async function tiedToThisProcess(command: CommandLine): Promise<CommandLine> {
+export async function tiedToThisProcess(command: CommandLine): Promise<CommandLine> {
   const setpriv = process.platform === 'linux' ? await findProgram('setpriv') : undefined;
   if (!setpriv || !(await knowsParentDeath(setpriv))) return command;
   return {...command, file: setpriv, args: ['--pdeathsig', 'KILL', '--', command.file, ...command.args]};
@@ -87,21 +97,35 @@ function knowsParentDeath(setpriv: string): Promise<boolean> {
   return parentDeathKnown;
 }
 
-/** A child gets no tokens and no inputs: a QEMU out of an image from the internet has no business with them. */
+/**
+ * A child gets no tokens and no inputs: a QEMU out of an image from the internet has no business with them. By `RUNNER_TRACKING_ID` the runner finds, at a
+ * job's end, what the job has left running.
+ */
 export function childEnvironment(): NodeJS.ProcessEnv {
-  const kept = ['PATH', 'HOME', 'USER', 'LANG', 'LC_ALL', 'TMPDIR', 'XDG_RUNTIME_DIR', 'XDG_CACHE_HOME'];
+  const kept = [
+    'PATH',
+    'HOME',
+    'USER',
+    'LANG',
+    'LC_ALL',
+    'TMPDIR',
+    'XDG_RUNTIME_DIR',
+    'XDG_CACHE_HOME',
+    'RUNNER_TRACKING_ID',
+  ];
   return Object.fromEntries(
     kept.flatMap(name => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
   );
 }
 
-async function spawned(command: CommandLine): Promise<ChildProcess> {
+async function spawned(command: CommandLine, detached = false): Promise<ChildProcess> {
   const output = command.stdoutPath === undefined ? undefined : await open(command.stdoutPath, 'w', 0o600);
   try {
     return await new Promise((resolve, reject) => {
       const child = spawn(command.file, command.args, {
         stdio: ['ignore', output?.fd ?? 'pipe', 'pipe'],
         env: {...childEnvironment(), ...command.env},
+        detached,
       });
       child.once('error', reject);
       child.once('spawn', () => {

@@ -55,32 +55,48 @@ export class SideChannel {
 const IDENTIFY_TIMEOUT_MS = 10_000;
 
 /** Reads one line from a fresh connection; anything but the token is cut off. */
-function identify(socket: Socket, token: string): Promise<boolean> {
+export async function identify(socket: Socket, token: string): Promise<boolean> {
+  const said = await firstLine(socket, token.length);
+  const expected = Buffer.from(token);
+  if (said?.length === expected.length && timingSafeEqual(said, expected)) return true;
+  socket.destroy();
+  return false;
+}
+
+/**
+ * The next line of a connection, without its end; what comes behind it stays to be read, and the connection is paused. Undefined, and the connection cut off,
+ * when it is longer than `maxBytes` or does not come soon.
+ */
+export function firstLine(socket: Socket, maxBytes: number): Promise<Buffer | undefined> {
   return new Promise(resolve => {
     let seen = Buffer.alloc(0);
-    const finish = (same: boolean): void => {
+    const finish = (line: Buffer | undefined): void => {
       clearTimeout(timer);
       socket.off('data', onData);
-      if (same) socket.pause();
+      socket.off('close', onClose);
+      if (line) socket.pause();
       else socket.destroy();
-      resolve(same);
+      resolve(line);
     };
+    const onClose = (): void => finish(undefined);
     const onData = (chunk: Buffer): void => {
       seen = Buffer.concat([seen, chunk]);
       const end = seen.indexOf('\n');
-      if (end < 0) {
-        if (seen.length > token.length) finish(false);
+      if (end < 0 || end > maxBytes) {
+        if (seen.length > maxBytes) finish(undefined);
         return;
       }
-      const said = seen.subarray(0, end);
-      const expected = Buffer.from(token);
-      finish(said.length === expected.length && timingSafeEqual(said, expected));
+      const rest = seen.subarray(end + 1);
+      finish(seen.subarray(0, end));
       // Bytes of the payload may have come in the same segment.
-      if (end + 1 < seen.length && !socket.destroyed) socket.unshift(seen.subarray(end + 1));
+      if (rest.length > 0 && !socket.destroyed) socket.unshift(rest);
     };
-    const timer = setTimeout(() => finish(false), IDENTIFY_TIMEOUT_MS);
-    socket.on('error', () => finish(false));
+    const timer = setTimeout(() => finish(undefined), IDENTIFY_TIMEOUT_MS);
+    socket.on('error', () => finish(undefined));
+    socket.on('close', onClose);
     socket.on('data', onData);
+    // It was paused behind an earlier line.
+    socket.resume();
   });
 }
 

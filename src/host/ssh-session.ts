@@ -1,3 +1,4 @@
+import type {Duplex} from 'node:stream';
 import type {ClientChannel, Client as ClientType} from 'ssh2';
 import {asCanceled, ConnectionLostError, messageOf} from '../base/errors.ts';
 import type {Exit, InteractiveSession, RunOptions, Terminal} from '../base/ports.ts';
@@ -40,6 +41,10 @@ export class SshSession extends CommandSession implements InteractiveSession {
       terminal.input.unpipe(channel);
       offResize();
     }
+  }
+
+  connectUnix(path: string): Promise<Duplex> {
+    return this.#open(done => this.#client.openssh_forwardOutStreamLocal(path, done));
   }
 
   async close(): Promise<void> {
