@@ -38,6 +38,7 @@ const {metafile} = await build({
     cli: 'src/cli/main.ts',
     // A process of its own: see docs/architecture.md.
     cache: 'src/host/cache-main.ts',
+    forward: 'src/host/forward-main.ts',
   },
   outdir: values.outdir,
   outExtension: {'.js': '.cjs'},

@@ -1,5 +1,6 @@
 import {asCanceled, CanceledError, messageOf, type Stage, UserError} from './base/errors.ts';
 import type {Emit, RunStage} from './base/events.ts';
+import type {Lender} from './base/ports.ts';
 import {
   JOB_RESULT_SCHEMA,
   type JobResult,
@@ -10,11 +11,12 @@ import {
 } from './base/result.ts';
 import {type BuildPorts, type BuildRecord, prepareBuild, runBuild} from './build/build.ts';
 import {awaitBuildkit, checkAlive, inspect, parseVersions, versionMismatch} from './build/inspect.ts';
+import {lendBuildkit} from './build/lend.ts';
 import {type MachinePorts, withMachine} from './machine.ts';
 import type {Plan} from './plan/plan.ts';
 import type {GuestProbe} from './warm-start.ts';
 
-export type JobPorts = Omit<MachinePorts, 'emit' | 'stage'> & BuildPorts;
+export type JobPorts = Omit<MachinePorts, 'emit' | 'stage'> & BuildPorts & {readonly lender?: Lender};
 
 /**
  * The main job: obtains the archive, boots it, looks what it is, builds in it, and takes it down again.
@@ -35,7 +37,12 @@ export async function runJob(
     await withMachine(plan, context, probe(job, signal), signal, async (vm, versions) => {
       const stop = AbortSignal.any([signal, vm.died]);
       job.found(versions);
-      await runBuild(context, vm.session, versions, prepared, job.build, stop);
+      await runBuild({...context, login: vm.login}, vm.session, versions, prepared, job.build, stop);
+      if (plan.vm.keepRunning) {
+        await job.stage('outputs', 'Keep the VM running', () =>
+          lendBuildkit(context, vm, address => job.lent(address), stop),
+        );
+      }
     });
   } catch (error) {
     job.fail(error, signal);
@@ -66,7 +73,7 @@ class Job {
   #stage: Stage = 'plan';
   #seconds: Partial<Record<Stage, number>> = {};
   #lastStageEndMs: number;
-  #vmFacts: Pick<JobResult, 'machine' | 'versions'> = {};
+  #vmFacts: Pick<JobResult, 'machine' | 'versions' | 'buildkitHost'> = {};
   /** Filled in by the build as it goes, so that what it knew is there when its machine dies. */
   readonly build: BuildRecord = {};
   #failure: Outcome | undefined;
@@ -105,6 +112,11 @@ class Job {
     this.emit({kind: 'inspected', versions});
     const mismatch = versionMismatch(this.#plan.archive.expectedBuildkit, versions);
     if (mismatch !== undefined) this.emit({kind: 'warning', message: mismatch});
+  }
+
+  lent(address: string): void {
+    this.#vmFacts = {...this.#vmFacts, buildkitHost: address};
+    this.emit({kind: 'notice', message: `BuildKit is at ${address}`});
   }
 
   #frozen(snapshot: SnapshotFacts): void {

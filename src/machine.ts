@@ -1,6 +1,7 @@
 import {type Archive, type ArchivePorts, obtainArchive} from './archive/obtain.ts';
 import {findQemuInRootfs} from './archive/qemu-in-image.ts';
 import type {RunStage} from './base/events.ts';
+import type {Lender} from './base/ports.ts';
 import type {Plan} from './plan/plan.ts';
 import {asRoot, chooseAccelerator} from './vm/accelerator.ts';
 import {bootVm} from './vm/boot.ts';
@@ -11,7 +12,9 @@ import type {Vm} from './vm/machine.ts';
 import type {QemuProgram} from './vm/qemu-args.ts';
 import {type GuestProbe, WarmStart, type WarmStartPorts} from './warm-start.ts';
 
-export type MachinePorts = ArchivePorts & WarmStartPorts & DockerPorts & {readonly stage?: RunStage};
+export type MachinePorts = ArchivePorts &
+  WarmStartPorts &
+  DockerPorts & {readonly stage?: RunStage; readonly lender?: Lender};
 
 /** For a use that asks for nothing but a login: such a machine is neither restored nor kept. */
 export const ANY_GUEST: GuestProbe<undefined> = {
@@ -26,12 +29,15 @@ export const ANY_GUEST: GuestProbe<undefined> = {
  */
 export async function withMachine<Facts, T>(
   plan: Plan,
-  ports: MachinePorts,
+  given: MachinePorts,
   probe: GuestProbe<Facts>,
   signal: AbortSignal,
   use: (vm: Vm, facts: Facts) => Promise<T>,
 ): Promise<T> {
-  const stage: RunStage = ports.stage ?? ((_stage, _title, work) => work());
+  const stage: RunStage = given.stage ?? ((_stage, _title, work) => work());
+  const {processes} = given;
+  const outlives = plan.vm.keepRunning && given.lender?.outlives === true;
+  const ports = outlives ? {...given, processes: {...processes, start: processes.startDetached}} : given;
   await using archive = await stage('archive', `Obtain the archive ${plan.archive.reference}`, () =>
     obtainArchive(ports, plan.archive, signal),
   );

@@ -197,7 +197,7 @@ describe('on v0.20.2', () => {
     expect(error.message).toMatch(
       /^BuildKit does not start with buildkitd-config-inline; its log ends with:\n/,
     );
-    expect(error.message).toMatch(/Can't convert loud\(string\) to bool[^]*failed to parse config/);
+    expect(error.message).toMatch(/Can't convert loud\(string\) to bool[\s\S]*failed to parse config/);
     expect(error.message).not.toMatch(/\.go:\d/);
     expect(Date.now() - startedMs).toBeLessThan(60_000);
   });
@@ -252,7 +252,7 @@ describe('on v0.12.5, in an archive without units', () => {
     await expect(
       machine.build({context: dockerfile('FROM scratch'), 'buildkitd-config-inline': 'debug = "loud"\n'}),
     ).rejects.toThrow(
-      /^BuildKit does not start with buildkitd-config-inline; its log ends with:\n[^]*Can't convert loud\(string\) to bool\n[^]*failed to parse config$/,
+      /^BuildKit does not start with buildkitd-config-inline; its log ends with:\n[\s\S]*Can't convert loud\(string\) to bool\n[\s\S]*failed to parse config$/,
     );
   });
 });

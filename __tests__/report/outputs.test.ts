@@ -25,6 +25,7 @@ describe('stepOutputs', () => {
       'debug-port': '',
       'boot-seconds': '41.25',
       'build-seconds': '12.346',
+      'buildkit-host': '',
       'result-path': '/tmp/r.json',
     });
     expect(JSON.parse(steps)).toEqual([

@@ -55,6 +55,7 @@ const OUTCOMES: readonly Complete<Outcome>[] = [
 
 const COMPLETE: Complete<Omit<JobResult, 'outcome'>> = {
   schema: 1,
+  buildkitHost: 'unix:///tmp/b.sock',
   archive: {reference: 'r', requestedBuildkit: 'v0.20.2'},
   versions: {
     buildkit: {version: 'v', commit: 'c', package: 'p'},

@@ -6,10 +6,13 @@ import {join} from 'node:path';
 /** Plays the parts of a hosted runner that act does not: its files, its cancel, its kill. */
 export class Runner {
   readonly dir = mkdtempSync(join(tmpdir(), 'itg-runner-'));
+  /** What machines and steps before this one have left. */
+  readonly #tools: string;
   log = '';
   #child: ChildProcess | undefined;
 
-  constructor() {
+  constructor(tools?: string) {
+    this.#tools = tools ?? join(this.dir, 'tools');
     mkdirSync(join(this.dir, 'temp'));
     for (const name of ['state', 'output', 'summary', 'env', 'path']) writeFileSync(join(this.dir, name), '');
   }
@@ -33,7 +36,7 @@ export class Runner {
         GITHUB_OUTPUT: join(this.dir, 'output'),
         GITHUB_STEP_SUMMARY: join(this.dir, 'summary'),
         RUNNER_TEMP: join(this.dir, 'temp'),
-        RUNNER_TOOL_CACHE: join(this.dir, 'tools'),
+        RUNNER_TOOL_CACHE: this.#tools,
         ...env,
         ...Object.fromEntries(script === 'main' ? variables : state),
       },

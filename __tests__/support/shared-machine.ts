@@ -2,10 +2,11 @@ import type {JobEvent} from '../../src/base/events.ts';
 import type {Logins} from '../../src/base/http.ts';
 import type {JobResult, Versions} from '../../src/base/result.ts';
 import {type BuildRecord, prepareBuild, runBuild} from '../../src/build/build.ts';
-import {awaitBuildkit, inspect} from '../../src/build/inspect.ts';
+import {awaitBuildkit, checkAlive, inspect, parseVersions} from '../../src/build/inspect.ts';
 import {localPorts} from '../../src/host/local.ts';
 import {ANY_GUEST, withMachine} from '../../src/machine.ts';
 import type {Vm} from '../../src/vm/machine.ts';
+import type {GuestProbe} from '../../src/warm-start.ts';
 import {planFor} from './machine.ts';
 
 export interface Built extends BuildRecord {
@@ -28,9 +29,29 @@ export class SharedMachine {
     this.#release = release;
   }
 
+  /** Goes on from a snapshot where the tests' store has one; else it boots, and leaves one there. */
+  static async restore(raw: Readonly<Record<string, string>> = {}): Promise<SharedMachine> {
+    return SharedMachine.#start(raw, {
+      async ready({session, died}) {
+        await awaitBuildkit(session, died);
+        return inspect(session, died);
+      },
+      parse: parseVersions,
+      check: checkAlive,
+    });
+  }
+
   /** @param prepare runs in the machine before BuildKit is asked for. */
   static async boot(
     raw: Readonly<Record<string, string>> = {},
+    prepare: (vm: Vm) => Promise<void> = async () => undefined,
+  ): Promise<SharedMachine> {
+    return SharedMachine.#start(raw, ANY_GUEST, prepare);
+  }
+
+  static async #start(
+    raw: Readonly<Record<string, string>>,
+    probe: GuestProbe<Versions | undefined>,
     prepare: (vm: Vm) => Promise<void> = async () => undefined,
   ): Promise<SharedMachine> {
     let qemuPid = 0;
@@ -41,12 +62,12 @@ export class SharedMachine {
       const used = withMachine(
         planFor(raw),
         {...localPorts, emit},
-        ANY_GUEST,
+        probe,
         new AbortController().signal,
-        async vm => {
+        async (vm, known) => {
           await prepare(vm);
-          await awaitBuildkit(vm.session, vm.died);
-          const versions = await inspect(vm.session, vm.died);
+          if (!known) await awaitBuildkit(vm.session, vm.died);
+          const versions = known ?? (await inspect(vm.session, vm.died));
           await new Promise<void>(done => {
             const release = async (): Promise<void> => {
               done();
@@ -77,6 +98,7 @@ export class SharedMachine {
         if (event.kind === 'warning') warnings.push(event.message);
         if (event.kind === 'notice') notices.push(event.message);
       },
+      login: this.vm.login,
       stage: <T>(_stage: unknown, _title: string, work: () => Promise<T>) => work(),
     };
     const prepared = await prepareBuild(ports, planFor(raw).build, undefined);

@@ -18,6 +18,9 @@ export function fakeProcesses(programs: Programs): Processes & {readonly asked: 
     start: async () => {
       throw new Error('nothing is started here');
     },
+    startDetached: async () => {
+      throw new Error('nothing is started here');
+    },
     output: async ({file, args}: CommandLine) => {
       const line = args.join(' ');
       asked.push(`${file} ${line}`);

@@ -2,11 +2,13 @@ import {randomUUID} from 'node:crypto';
 import {mkdir, writeFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
 import * as core from '@actions/core';
 import {messageOf, UserError} from '../base/errors.ts';
 import type {JobEvent} from '../base/events.ts';
 import {shortPath} from '../base/path.ts';
 import type {JobResult} from '../base/result.ts';
+import {lendDetached} from '../host/lend.ts';
 import {openPorts} from '../host/local.ts';
 import {storeDir} from '../host/place.ts';
 import {cancelOnSignals} from '../host/signals.ts';
@@ -43,7 +45,13 @@ export async function main(env: NodeJS.ProcessEnv): Promise<void> {
     const warn = (message: string): void => listen({kind: 'warning', message});
     const ports = openPorts({env, login: loginOf(inputs, plan), warn, mask: core.setSecret});
     const actionsCache = openCache(inputs.cache, plan.archive.storeDir, env, listen);
-    const result = await runJob(plan, {...ports, ...(actionsCache && {actionsCache})}, listen, cancel.signal);
+    const lender = lendDetached(fileURLToPath(new URL('./forward.cjs', import.meta.url)));
+    const result = await runJob(
+      plan,
+      {...ports, lender, ...(actionsCache && {actionsCache})},
+      listen,
+      cancel.signal,
+    );
     await report(result, plan, env);
   } catch (error) {
     fail(error);

@@ -40,6 +40,10 @@ export interface KeyValue {
 export const PREFLIGHT_MODES = ['notice', 'error', 'off'] as const;
 export type PreflightMode = (typeof PREFLIGHT_MODES)[number];
 
+/** Where buildctl runs. */
+export const CLIENT_PLACES = ['vm', 'runner'] as const;
+export type ClientPlace = (typeof CLIENT_PLACES)[number];
+
 export const OUTPUT_TYPES = ['local', 'tar', 'oci', 'docker', 'image'] as const;
 export type OutputType = (typeof OUTPUT_TYPES)[number];
 

@@ -15,6 +15,8 @@ export interface JobResult {
   };
   readonly versions?: Versions;
   readonly machine?: MachineFacts;
+  /** Where others reach the BuildKit of a machine that was kept running: `unix://` and a path. */
+  readonly buildkitHost?: string;
   readonly outcome: Outcome;
   readonly trace?: BuildTrace;
   /** `containerimage.*` and what else `--metadata-file` held, or what was read another way. */

@@ -1,5 +1,5 @@
 import type {Emit, RunStage} from '../base/events.ts';
-import type {Session} from '../base/ports.ts';
+import type {InteractiveSession, Session} from '../base/ports.ts';
 import type {JobResult, Outcome, Versions} from '../base/result.ts';
 import type {BuildTrace} from '../base/trace.ts';
 import {compareVersions, parseVersion} from '../base/version.ts';
@@ -9,12 +9,14 @@ import {planContext, type ResolvedContext} from './context-plan.ts';
 import {changesDaemon, configureDaemon} from './daemon/configure.ts';
 import {gatherEvidence} from './evidence.ts';
 import {GUEST_PATHS, prepareGuest} from './guest.ts';
-import {buildctlCommand, guestOutput, releaseInGuest} from './guest-build.ts';
+import {buildctlCommand, releaseInGuest} from './guest-build.ts';
 import {withLogins} from './logins.ts';
 import {type ImageFacts, imageFacts} from './metadata.ts';
 import {type BuiltDockerfile, outcomeOf} from './outcome.ts';
 import {type ResultTarget, receiveOutput} from './outputs.ts';
 import {type BuildPlan, type BuildPorts, foresee, type PreparedBuild} from './prepare.ts';
+import {openRunnerSite} from './runner-site.ts';
+import {type BuildSite, commandAt, siteInVm} from './site.ts';
 
 export {type BuildPlan, type BuildPorts, type PreparedBuild, prepareBuild} from './prepare.ts';
 
@@ -28,7 +30,12 @@ export interface BuildRecord extends ImageFacts {
   outputs?: JobResult['outputs'];
 }
 
-export type BuildContext = BuildPorts & {readonly emit: Emit; readonly stage: RunStage};
+export type BuildContext = BuildPorts & {
+  readonly emit: Emit;
+  readonly stage: RunStage;
+  /** An SSH session into the machine. */
+  readonly login: (signal: AbortSignal) => Promise<InteractiveSession>;
+};
 
 /** Sends the context in, runs buildctl, and fetches the results; `record` knows at any time how far it got. */
 export async function runBuild(
@@ -39,7 +46,7 @@ export async function runBuild(
   record: BuildRecord,
   signal: AbortSignal,
 ): Promise<void> {
-  const {plan, local, dockerfile, daemon} = prepared;
+  const {plan, dockerfile, daemon} = prepared;
   if (changesDaemon(daemon)) {
     record.versions = await ports.stage('inspect', 'Configure buildkitd', () =>
       configureDaemon(ports, session, found, daemon, signal),
@@ -52,17 +59,10 @@ export async function runBuild(
   if (real && (!prepared.foreseen || compareVersions(real, prepared.foreseen) !== 0))
     foresee(prepared, real, ports.emit);
   for (const message of command.warnings) ports.emit({kind: 'warning', message});
-  await ports.stage(
-    'context',
-    local ? `Send the context ${local.contextDir}` : 'Prepare the build',
-    async () => {
-      await prepareGuest(session, plan.request.secrets, path => ports.files.openRead(path), signal);
-      if (local) record.sent = await send(ports, session, local, plan, versions, signal);
-    },
-  );
+  await using site = await openSite(ports, session, versions, prepared, record, signal);
   const run = await ports.stage('build', `Build on BuildKit ${versions.buildkit.version}`, () =>
-    withLogins(session, prepared.logins, signal, env =>
-      runBuildctl(session, command.argv, {
+    withLogins(site.session, site.layout.docker, prepared.logins, signal, env =>
+      runBuildctl(site, commandAt(site, plan.request, release).argv, {
         emit: ports.emit,
         env,
         timeoutMs: plan.timeoutMs,
@@ -72,9 +72,34 @@ export async function runBuild(
     ),
   );
   await ports.stage('outputs', 'Fetch the results', async () => {
-    await describe(session, run, versions, dockerfile, plan, record, signal);
+    record.trace = run.trace;
+    // A client outside of the machine only sees that its connection broke.
+    if (run.exit.code !== 0 && plan.client === 'runner') await session.output(['true'], {signal});
+    await describe(site, session, run, versions, dockerfile, plan, record, signal);
     if (run.exit.code !== 0) return;
-    record.outputs = await fetchResults(ports, session, prepared.targets, signal);
+    record.outputs = await fetchResults(ports, site, prepared.targets, signal);
+  });
+}
+
+/** Puts in place what buildctl reads, where it is to run. */
+function openSite(
+  ports: BuildContext,
+  session: Session,
+  versions: Versions,
+  {plan, local}: PreparedBuild,
+  record: BuildRecord,
+  signal: AbortSignal,
+): Promise<BuildSite> {
+  if (plan.client === 'runner') {
+    return ports.stage('context', "Take the archive's buildctl out of the VM", () =>
+      openRunnerSite(ports, {session, login: ports.login, versions}, plan.request, local, signal),
+    );
+  }
+  const title = local ? `Send the context ${local.contextDir}` : 'Prepare the build';
+  return ports.stage('context', title, async () => {
+    await prepareGuest(session, plan.request.secrets, path => ports.files.openRead(path), signal);
+    if (local) record.sent = await send(ports, session, local, plan, versions, signal);
+    return siteInVm(session);
   });
 }
 
@@ -109,13 +134,13 @@ async function send(
 
 async function fetchResults(
   ports: BuildContext,
-  session: Session,
+  {session, layout}: BuildSite,
   targets: readonly ResultTarget[],
   signal: AbortSignal,
 ): Promise<JobResult['outputs']> {
   const done: {type: string; path: string; bytes: number}[] = [];
   for (const [index, target] of targets.entries()) {
-    const report = await receiveOutput(session, ports.results, target, guestOutput(index), {
+    const report = await receiveOutput(session, ports.results, target, layout.output(index), {
       signal,
       onTemp: path => ports.emit({kind: 'resource', resource: {kind: 'temp-dir', path}}),
     });
@@ -127,6 +152,7 @@ async function fetchResults(
 
 /** Turns what buildctl left behind into the record: metadata, digests, and the answer why it failed. */
 async function describe(
+  site: BuildSite,
   session: Session,
   run: BuildRun,
   versions: Versions,
@@ -137,9 +163,8 @@ async function describe(
 ): Promise<void> {
   const failed = run.exit.code !== 0;
   const evidence = failed ? await gatherEvidence(session, signal) : {};
-  const metadata = failed ? undefined : await session.output(['cat', GUEST_PATHS.metadata], {signal});
+  const metadata = failed ? undefined : await site.session.output(['cat', site.layout.metadata], {signal});
   Object.assign(record, {
-    trace: run.trace,
     outcome: outcomeOf(run, versions, dockerfile, evidence, plan.workspaceDir),
     ...imageFacts(metadata?.code === 0 ? metadata.stdout : undefined, run.trace),
   });

@@ -1,8 +1,8 @@
 import type {Emit} from '../base/events.ts';
-import type {Exit, Session} from '../base/ports.ts';
+import type {Exit} from '../base/ports.ts';
 import type {BuildTrace} from '../base/trace.ts';
 import {createProgressReader, mergeTrace} from '../progress/reader.ts';
-import {GUEST_PATHS} from './guest.ts';
+import type {BuildSite} from './site.ts';
 
 export interface BuildRun {
   readonly exit: Exit;
@@ -36,22 +36,23 @@ exit "$code"
 /** After the time limit buildctl gets this long to cancel its build, which marks the running steps as canceled. */
 const TIMEOUT_GRACE_MS = 15_000;
 
-/** Runs buildctl in the VM, streams its log, and reads its progress from `--trace`, which every release since v0.3.0 writes. */
+/** Runs buildctl at its site, streams its log, and reads its progress from `--trace`, which every release since v0.3.0 writes. */
 export async function runBuildctl(
-  session: Session,
+  site: BuildSite,
   argv: readonly string[],
   options: BuildctlOptions,
 ): Promise<BuildRun> {
+  const {session, layout} = site;
   const progress = new Progress(options.emit);
-  const limit = new TimeLimit(session, options.timeoutMs);
+  const limit = new TimeLimit(site, options.timeoutMs);
   const done = new AbortController();
-  const reading = session.run(['cat', GUEST_PATHS.trace], {
+  const reading = session.run(['cat', layout.trace], {
     onStdout: chunk => progress.trace(chunk),
     signal: AbortSignal.any([options.signal, done.signal]),
   });
   reading.catch(() => undefined);
   try {
-    const exit = await session.run(['sh', '-c', SCRIPT, 'build', GUEST_PATHS.trace, ...argv], {
+    const exit = await session.run(['sh', '-c', SCRIPT, 'build', layout.trace, ...argv], {
       env: options.env,
       onStdout: chunk => progress.log('stdout', chunk),
       onStderr: chunk => progress.log('stderr', chunk),
@@ -110,13 +111,13 @@ class TimeLimit {
   readonly #hard = new AbortController();
   readonly #timers: NodeJS.Timeout[] = [];
 
-  constructor(session: Session, timeoutMs: number) {
-    const interrupt = (): void => {
+  constructor({session, interrupt}: BuildSite, timeoutMs: number) {
+    const onTime = (): void => {
       this.exceeded = true;
-      session.output(['pkill', '-INT', '-x', 'buildctl']).catch(() => undefined);
+      session.output(interrupt).catch(() => undefined);
       this.#timers.push(setTimeout(() => this.#hard.abort(), TIMEOUT_GRACE_MS));
     };
-    this.#timers.push(setTimeout(interrupt, timeoutMs));
+    this.#timers.push(setTimeout(onTime, timeoutMs));
   }
 
   get hard(): AbortSignal {

@@ -1,18 +1,13 @@
 import type {Session} from '../base/ports.ts';
 import type {BuildRequest} from '../base/request.ts';
 import {type BuildctlCommand, buildctlArgs} from './buildctl-args.ts';
-import {GUEST_PATHS, secretPath} from './guest.ts';
+import {GUEST_LAYOUT} from './site.ts';
 import {placeByHelp} from './versions/help.ts';
 import {type Release, releaseOf, tagBelow} from './versions/table.ts';
 
-/** Where the n-th result that comes back lies in the VM. */
-export function guestOutput(index: number): string {
-  return `${GUEST_PATHS.out}/${index}`;
-}
-
 /** buildctl's command line for a request inside the VM. @throws UserError when the release cannot honour it. */
 export function buildctlCommand(request: BuildRequest, release: Release): BuildctlCommand {
-  return buildctlArgs(request, {...GUEST_PATHS, output: guestOutput, secret: secretPath}, release);
+  return buildctlArgs(request, GUEST_LAYOUT, release);
 }
 
 /** The release that the VM's buildctl is, or, for a commit or a fork, what its help texts say of it. */

@@ -29,6 +29,11 @@ export function secretPath(id: string): string {
   return `${GUEST_PATHS.secrets}/${id}`;
 }
 
+/** Where the n-th result that comes back lies in the VM. */
+export function guestOutput(index: number): string {
+  return `${GUEST_PATHS.out}/${index}`;
+}
+
 /** The trace is a named pipe, so that its lines come while the build runs and are there when the VM dies in the middle. */
 const PREPARE = `
 set -e

@@ -7,7 +7,6 @@ import {attribute, csvFields} from './arg-list.ts';
 import {registryOf} from './dockerfile/image-name.ts';
 import {sourcesOf} from './dockerfile/stages.ts';
 import type {Dockerfile} from './dockerfile/types.ts';
-import {GUEST_PATHS} from './guest.ts';
 
 /** What a build says of the registries it will speak with. */
 export interface NamedImages {
@@ -135,23 +134,24 @@ function entryOf(login: Credential): object {
 }
 
 /**
- * Lends the logins to `use`: a file in the VM's memory that root alone can read, named to buildctl by its environment, gone when it returns.
+ * Lends the logins to `use`: a file where buildctl runs that its user alone can read, named to buildctl by its environment, gone when it returns.
+ * @param dir the folder for it: in the VM, one in its memory.
  */
 export async function withLogins<T>(
   session: Session,
+  dir: string,
   logins: BuildLogins,
   signal: AbortSignal,
   use: (env: Readonly<Record<string, string>>) => Promise<T>,
 ): Promise<T> {
   if (logins.size === 0) return use({});
-  const {docker} = GUEST_PATHS;
-  const made = await session.output(['mkdir', '-p', '-m', '0700', docker], {signal});
-  if (made.code !== 0) throw new Error(`cannot make ${docker} in the VM: ${made.stderr.trim()}`);
+  const made = await session.output(['mkdir', '-p', '-m', '0700', dir], {signal});
+  if (made.code !== 0) throw new Error(`cannot make ${dir}: ${made.stderr.trim()}`);
   try {
-    await session.put(dockerConfigJson(logins), `${docker}/config.json`, {mode: 0o600, signal});
-    return await use({DOCKER_CONFIG: docker});
+    await session.put(dockerConfigJson(logins), `${dir}/config.json`, {mode: 0o600, signal});
+    return await use({DOCKER_CONFIG: dir});
   } finally {
     // A VM that is gone has no file left either.
-    await session.output(['rm', '-rf', docker], {timeoutMs: 10_000}).catch(() => undefined);
+    await session.output(['rm', '-rf', dir], {timeoutMs: 10_000}).catch(() => undefined);
   }
 }

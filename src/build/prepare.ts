@@ -3,8 +3,8 @@ import {UserError} from '../base/errors.ts';
 import type {Emit} from '../base/events.ts';
 import type {Logins} from '../base/http.ts';
 import {resolvePath, shortPath} from '../base/path.ts';
-import type {Files} from '../base/ports.ts';
-import type {BuildRequest, PreflightMode} from '../base/request.ts';
+import type {Files, Forwards, Session} from '../base/ports.ts';
+import type {BuildRequest, ClientPlace, PreflightMode} from '../base/request.ts';
 import type {Links, ResultStore, TreePacker} from '../base/tree.ts';
 import type {Version} from '../base/version.ts';
 import {type ResolvedContext, resolveContext} from './context-plan.ts';
@@ -16,12 +16,15 @@ import {type BuildLogins, buildLogins} from './logins.ts';
 import type {BuiltDockerfile} from './outcome.ts';
 import {planOutputs, type ResultTarget} from './outputs.ts';
 import {preflight} from './preflight.ts';
+import {refuseOpenCredentials} from './runner-site.ts';
 import {releaseOf} from './versions/table.ts';
 
 /** The part of a plan that concerns the build. */
 export interface BuildPlan {
   readonly request: BuildRequest;
   readonly daemon: DaemonRequest;
+  /** Where buildctl runs. */
+  readonly client: ClientPlace;
   readonly timeoutMs: number;
   readonly preflight: PreflightMode;
   /** Paths in results are relative to it. */
@@ -33,6 +36,8 @@ export interface BuildPorts {
   readonly packer: TreePacker;
   readonly results: ResultStore;
   readonly logins: Logins;
+  readonly forwards: Forwards;
+  readonly openLocalSession: (dir: string) => Session;
 }
 
 /** A build that was looked at before anything was started. */
@@ -64,6 +69,7 @@ export async function prepareBuild(
   const {request} = plan;
   const version = expected === undefined ? undefined : releaseOf(expected);
   if (version) buildctlCommand(request, version);
+  refuseOpenCredentials(plan.client, request);
   const targets = await planOutputs(request.outputs, plan.workspaceDir, ports.files);
   for (const secret of request.secrets) {
     if (secret.kind === 'file' && (await ports.files.kind(secret.path)) !== 'file') {

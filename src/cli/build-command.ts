@@ -1,6 +1,7 @@
 import {writeFile} from 'node:fs/promises';
 import {UserError} from '../base/errors.ts';
 import type {JobResult} from '../base/result.ts';
+import {lendUntil} from '../host/lend.ts';
 import {openPorts} from '../host/local.ts';
 import {storeDir} from '../host/place.ts';
 import {runJob} from '../job.ts';
@@ -30,7 +31,10 @@ export async function buildCommand(argv: readonly string[], signal: AbortSignal)
   const log = new TerminalLog(args.flags.has('json') ? process.stderr : process.stdout);
   const warn = (message: string): void => log.listen({kind: 'warning', message});
   const ports = openPorts({env: process.env, login: loginOf(inputs, plan), warn});
-  const result = await runJob(plan, ports, log.listen, signal);
+  const lender = lendUntil(signal, () =>
+    log.listen({kind: 'notice', message: 'the VM runs until this command is ended, by Ctrl-C or SIGTERM'}),
+  );
+  const result = await runJob(plan, {...ports, lender}, log.listen, signal);
   await writeFiles(result, plan, args.options);
   if (args.flags.has('json')) process.stdout.write(`${printResult(result)}\n`);
   else

@@ -43,8 +43,11 @@ export class SshSession extends CommandSession implements InteractiveSession {
     }
   }
 
-  connectUnix(path: string): Promise<Duplex> {
-    return this.#open(done => this.#client.openssh_forwardOutStreamLocal(path, done));
+  async connectUnix(path: string): Promise<Duplex> {
+    const {channel, exit} = await this.#open(done => this.#client.openssh_forwardOutStreamLocal(path, done));
+    // A forward has no exit status.
+    exit.catch(() => undefined);
+    return channel;
   }
 
   async close(): Promise<void> {

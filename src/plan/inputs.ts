@@ -3,6 +3,8 @@ import {REGISTRY_AUTH_MODES, type RegistryAuth} from '../base/daemon.ts';
 import {UserError} from '../base/errors.ts';
 import {nearest} from '../base/nearest.ts';
 import {
+  CLIENT_PLACES,
+  type ClientPlace,
   type KeyValue,
   type OutputSpec,
   PREFLIGHT_MODES,
@@ -91,6 +93,7 @@ export const INPUTS = {
   'registry-mirrors': commas(parseMirror),
   'registry-auth': choice<RegistryAuth>('auto', REGISTRY_AUTH_MODES),
   expect: choice<Expectation>('success', EXPECTATIONS),
+  client: choice<ClientPlace>('vm', CLIENT_PLACES),
   preflight: choice<PreflightMode>('notice', PREFLIGHT_MODES),
   launcher: choice('auto', ['auto', 'qemu', 'docker'] as const),
   accelerator: choice('auto', ['auto', 'kvm', 'tcg'] as const),
@@ -117,6 +120,7 @@ export const INPUTS = {
     default: '6h',
     parse: (value: string, name: string) => values.parseSeconds(name, value, {min: 1, max: 86_400}),
   },
+  'keep-running': flag(false),
   summary: flag(true),
   annotations: flag(true),
 } as const satisfies Record<string, Input<unknown>>;

@@ -2,7 +2,7 @@ import type {DaemonRequest} from '../base/daemon.ts';
 import {UserError} from '../base/errors.ts';
 import type {ImageReference} from '../base/image-reference.ts';
 import {baseName, dirName, resolvePath} from '../base/path.ts';
-import type {BuildRequest, ContextSource, PreflightMode} from '../base/request.ts';
+import type {BuildRequest, ClientPlace, ContextSource, PreflightMode} from '../base/request.ts';
 import type {Expectation} from '../base/result.ts';
 import {parseVersion} from '../base/version.ts';
 import {CATALOG, resolveVersion} from './catalog.ts';
@@ -30,6 +30,8 @@ export interface Plan {
     readonly snapshot: 'auto' | 'off';
     readonly cpus: number;
     readonly memoryMib: number;
+    /** The machine goes on after the job, for others. */
+    readonly keepRunning: boolean;
     readonly bootTimeoutMs: number;
     readonly kvmPatienceMs: number;
     readonly username: string;
@@ -40,6 +42,8 @@ export interface Plan {
   readonly build: {
     readonly request: BuildRequest;
     readonly daemon: DaemonRequest;
+    /** Where buildctl runs. */
+    readonly client: ClientPlace;
     readonly timeoutMs: number;
     readonly preflight: PreflightMode;
     /** Paths in results and annotations are relative to it. */
@@ -70,6 +74,7 @@ export function makePlan(inputs: Inputs, place: Place): Plan {
       snapshot: inputs.snapshot,
       cpus: inputs.cpus,
       memoryMib: inputs.memory,
+      keepRunning: inputs['keep-running'],
       bootTimeoutMs: inputs['boot-timeout'] * 1000,
       kvmPatienceMs: inputs['kvm-patience'] * 1000,
       // Every published archive has this login; its port is on loopback only.
@@ -80,6 +85,7 @@ export function makePlan(inputs: Inputs, place: Place): Plan {
     build: {
       request: buildRequest(inputs, place),
       daemon: daemonRequest(inputs, place),
+      client: inputs.client,
       timeoutMs: inputs['build-timeout'] * 1000,
       preflight: inputs.preflight,
       workspaceDir: place.workspaceDir,

@@ -22,6 +22,7 @@ export const OUTPUT_NAMES = [
   'boot-seconds',
   'build-seconds',
   'steps',
+  'buildkit-host',
   'result-path',
 ] as const;
 export type OutputName = (typeof OUTPUT_NAMES)[number];
@@ -56,6 +57,7 @@ export function stepOutputs(result: JobResult, resultPath: string): Record<Outpu
     'boot-seconds': seconds(timings.bootSeconds),
     'build-seconds': seconds(timings.buildSeconds),
     steps: stepsJson(result),
+    'buildkit-host': result.buildkitHost ?? '',
     'result-path': resultPath,
   };
 }

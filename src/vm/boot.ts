@@ -64,6 +64,7 @@ async function tryBoot(
       ...(attempt.line === 'fast' && {
         freeze: (destDir, about, stop) => freeze(ports, running, session, destDir, about, stop),
       }),
+      keep: running.keep,
       login: async () => session,
       explain: error => explainFailure(ports, died, runDir, error),
       async [Symbol.asyncDispose]() {

@@ -19,6 +19,8 @@ export interface VmPlan {
   readonly cpus: number;
   readonly memoryMib: number;
   readonly bootTimeoutMs: number;
+  /** The machine is to go on after the job. */
+  readonly keepRunning: boolean;
   /** Under `auto`: how long a machine on KVM may show no sign of life before it is started again under TCG. */
   readonly kvmPatienceMs: number;
   readonly username: string;
@@ -53,6 +55,8 @@ export interface Vm extends AsyncDisposable {
     about: Pick<SnapshotManifest, 'agent' | 'facts'>,
     signal: AbortSignal,
   ) => Promise<SnapshotFacts>;
+  /** From now on disposing leaves the machine to others, running; absent where it cannot be left. */
+  readonly keep?: () => void;
   /** A session that has a terminal: the same one where it is SSH already. */
   login(signal: AbortSignal): Promise<InteractiveSession>;
   /** The error to show for one that came up in use: the machine's death explains a broken link better than the link does. */

@@ -58,6 +58,7 @@ export async function restoreVm(
       consolePath: paths.console,
       died,
       qmp,
+      keep: running.keep,
       login: loginSignal => login(ports, plan, sshPort, AbortSignal.any([loginSignal, died])),
       explain: error => explainFailure(ports, died, runDir, error),
       async [Symbol.asyncDispose]() {

@@ -20,6 +20,8 @@ export interface RunningQemu extends AsyncDisposable {
   readonly sshPort: number;
   /** The one that leads to its debugger, when that is wanted. */
   readonly debugPort?: number;
+  /** From now on disposing leaves the machine to others, running. */
+  keep(): void;
 }
 
 /**
@@ -37,8 +39,15 @@ export async function startQemu(
   const paths = machinePaths(runDir);
   let child: Child | undefined;
   let disposed: Promise<void> | undefined;
+  let isKept = false;
+  let control: Qmp | undefined;
   const dispose = (): Promise<void> => {
     disposed ??= (async () => {
+      if (isKept) {
+        control?.close();
+        child?.release();
+        return;
+      }
       await child?.stop(STOP_GRACE_MS);
       await ports.files.remove(runDir);
     })();
@@ -53,11 +62,15 @@ export async function startQemu(
       kind: 'resource',
       resource: {kind: 'process', pid: child.pid, startTicks: child.startTicks, name: 'qemu-system-x86_64'},
     });
-    const answered = await control(ports, child, paths.qmpSocket, signal);
+    const answered = await openControl(ports, child, paths.qmpSocket, signal);
     if ('kind' in answered) {
       await dispose();
       return answered;
     }
+    control = answered.qmp;
+    const keep = (): void => {
+      isKept = true;
+    };
     const debugPort = spec.debug && (await forwardDebugger(answered.qmp, spec.debug));
     return {
       child,
@@ -65,6 +78,7 @@ export async function startQemu(
       ...(debugPort !== undefined && {debugPort}),
       runDir,
       paths,
+      keep,
       [Symbol.asyncDispose]: dispose,
     };
   } catch (error) {
@@ -74,7 +88,7 @@ export async function startQemu(
 }
 
 /** Opens QMP and asks which port the kernel gave the forward; a QEMU that ends before it answers is a failed boot. */
-async function control(
+async function openControl(
   ports: VmPorts,
   child: Child,
   socketPath: string,
