@@ -1,9 +1,10 @@
 import {type FoundSnapshot, Snapshots} from './archive/snapshots.ts';
 import {isSnapshotWorthCaching} from './archive/store-policy.ts';
 import type {ActionsCache} from './base/cache.ts';
+import type {Cpu} from './base/cpu.ts';
 import {messageOf, UserError} from './base/errors.ts';
 import type {Emit} from './base/events.ts';
-import type {Agents, Cpu, Session} from './base/ports.ts';
+import type {Agents, Session} from './base/ports.ts';
 import type {StoreFolder} from './base/store.ts';
 import type {AcceleratorDecision} from './vm/accelerator.ts';
 import {freezeWarning} from './vm/freeze.ts';

@@ -1,5 +1,5 @@
 import {readFile} from 'node:fs/promises';
-import type {Cpu, CpuFacts} from '../base/ports.ts';
+import type {Cpu, CpuFacts} from '../base/cpu.ts';
 
 export const localCpu: Cpu = {
   facts: async () => parseCpuinfo(await readFile('/proc/cpuinfo', 'utf8').catch(() => '')),

@@ -1,4 +1,4 @@
-import type {CpuFacts} from '../base/ports.ts';
+import type {CpuFacts} from '../base/cpu.ts';
 import type {SnapshotFacts} from '../base/result.ts';
 import {type MachineSpec, type QemuProgram, qemuArgs} from './qemu-args.ts';
 
