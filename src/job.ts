@@ -14,6 +14,7 @@ import {awaitBuildkit, checkAlive, inspect, parseVersions, versionMismatch} from
 import {lendBuildkit} from './build/lend.ts';
 import {type MachinePorts, withMachine} from './machine.ts';
 import type {Plan} from './plan/plan.ts';
+import {devicesOf} from './vm/devices.ts';
 import type {GuestProbe} from './warm-start.ts';
 
 export type JobPorts = Omit<MachinePorts, 'emit' | 'stage'> & BuildPorts & {readonly lender?: Lender};
@@ -37,7 +38,8 @@ export async function runJob(
     await withMachine(plan, context, probe(job, signal), signal, async (vm, versions) => {
       const stop = AbortSignal.any([signal, vm.died]);
       job.found(versions);
-      await runBuild({...context, login: vm.login}, vm.session, versions, prepared, job.build, stop);
+      const devices = devicesOf(vm, ports.clock);
+      await runBuild({...context, login: vm.login, devices}, vm.session, versions, prepared, job.build, stop);
       if (plan.vm.keepRunning) {
         await job.stage('outputs', 'Keep the VM running', () =>
           lendBuildkit(context, vm, address => job.lent(address), stop),

@@ -5,6 +5,7 @@ import {type BuildRecord, prepareBuild, runBuild} from '../../src/build/build.ts
 import {awaitBuildkit, checkAlive, inspect, parseVersions} from '../../src/build/inspect.ts';
 import {localPorts} from '../../src/host/local.ts';
 import {ANY_GUEST, withMachine} from '../../src/machine.ts';
+import {devicesOf} from '../../src/vm/devices.ts';
 import type {Vm} from '../../src/vm/machine.ts';
 import type {GuestProbe} from '../../src/warm-start.ts';
 import {planFor} from './machine.ts';
@@ -92,6 +93,7 @@ export class SharedMachine {
     const notices: string[] = [];
     const ports = {
       ...localPorts,
+      devices: devicesOf(this.vm, localPorts.clock),
       ...options,
       emit: (event: JobEvent) => {
         if (event.kind === 'build-log') log += event.text;

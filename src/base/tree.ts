@@ -42,6 +42,46 @@ export interface TreePacker {
   packFiles(dir: string, names: readonly string[]): PackedTree;
 }
 
+/** What a tree holds, less what the filter leaves out. */
+export interface TreeSurvey extends Omit<PackReport, 'bytes'> {
+  /** Bytes of regular files that are stored: holes do not count. */
+  readonly dataBytes: number;
+  /** Lengths of regular files, links and holes counted in full, each rounded up to 4 KiB. */
+  readonly lengthBytes: number;
+  /** Lengths of all names. */
+  readonly nameBytes: number;
+  /** Entries of the directory that has most. */
+  readonly largestDirectory: number;
+}
+
+/** A tree as a file system in a file. Disposing it removes the file. */
+export interface TreeImage extends AsyncDisposable {
+  readonly path: string;
+}
+
+/** Puts trees of this machine into file system images. */
+export interface TreeImager {
+  /** Looks at all of `root` that `filter` lets through. @throws UserError for a directory that cannot be read. */
+  survey(root: string, filter: TreeFilter | undefined, signal?: AbortSignal): Promise<TreeSurvey>;
+  /**
+   * An ext4 image (no journal, blocks of 4 KiB) of what was surveyed: modes, mtimes to the nanosecond, links, holes and extended attributes as they are,
+   * owners 0:0.
+   * @param options.onTemp told each temporary folder, so that it can be removed after a crash.
+   * @throws NoImageError when it cannot be made here; the tree can still be packed.
+   */
+  image(
+    root: string,
+    filter: TreeFilter | undefined,
+    survey: TreeSurvey,
+    options: {readonly signal?: AbortSignal; readonly onTemp?: (path: string) => void},
+  ): Promise<TreeImage>;
+}
+
+/** A tree cannot be made into an image on this machine; the message says why. */
+export class NoImageError extends Error {
+  override readonly name = 'NoImageError';
+}
+
 /** Hands over bytes piece by piece; returns when all are handed over, throws when there is no whole. */
 export type Produce = (write: (chunk: Buffer) => Promise<void>) => Promise<void>;
 

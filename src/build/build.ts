@@ -1,3 +1,4 @@
+import type {Devices} from '../base/devices.ts';
 import type {Emit, RunStage} from '../base/events.ts';
 import type {InteractiveSession, Session} from '../base/ports.ts';
 import type {JobResult, Outcome, Versions} from '../base/result.ts';
@@ -35,6 +36,8 @@ export type BuildContext = BuildPorts & {
   readonly stage: RunStage;
   /** An SSH session into the machine. */
   readonly login: (signal: AbortSignal) => Promise<InteractiveSession>;
+  /** What can be plugged into this machine. */
+  readonly devices?: Devices | undefined;
 };
 
 /** Sends the context in, runs buildctl, and fetches the results; `record` knows at any time how far it got. */
@@ -115,8 +118,10 @@ async function send(
     buildkit: parseVersion(versions.buildkit.version),
     buildArgs: request.buildArgs,
   });
+  const {devices, emit, imager} = ports;
   const report = await sendContext(session, ports.packer, plan, GUEST_PATHS, {
     signal,
+    disk: devices && {devices, emit, imager},
     onProgress: (bytes, files) =>
       ports.emit({
         kind: 'progress',
@@ -127,7 +132,7 @@ async function send(
   for (const message of report.warnings) ports.emit({kind: 'warning', message});
   ports.emit({
     kind: 'notice',
-    message: `sent ${report.files} files, ${(report.bytes / 1e6).toFixed(1)} MB; ${report.leftOut} entries left out by ${plan.ignoreFiles.join(', ') || 'nothing'}`,
+    message: `sent ${report.files} files, ${(report.bytes / 1e6).toFixed(1)} MB${report.way === 'disk' ? ' as a disk' : ''}; ${report.leftOut} entries left out by ${plan.ignoreFiles.join(', ') || 'nothing'}`,
   });
   return report;
 }

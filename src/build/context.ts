@@ -1,18 +1,23 @@
 import {throwIfCanceled, UserError} from '../base/errors.ts';
 import type {Session} from '../base/ports.ts';
 import type {PackedTree, PackReport, TreePacker} from '../base/tree.ts';
+import {type DiskWay, sendAsDisk} from './context-disk.ts';
 import type {ContextPlan} from './context-plan.ts';
 
 export interface SendOptions {
   readonly signal?: AbortSignal;
   /** Bytes of the context's tar stream that the machine has been given so far. */
   readonly onProgress?: (bytes: number, files: number) => void;
+  /** Absent where the machine takes no disks: then the context is a tar stream. */
+  readonly disk?: DiskWay | undefined;
 }
 
 const MAX_STDERR_CHARS = 16_384;
 
-/** What was sent; `leftOut` counts what `.dockerignore` kept away, a directory as one. */
-export type SendReport = PackReport;
+/** What was sent; `leftOut` counts what `.dockerignore` kept away, a directory as one. On a disk, `bytes` are the files' own. */
+export interface SendReport extends PackReport {
+  readonly way: 'tar' | 'disk';
+}
 
 /**
  * What unpacks the stream in the machine, as root. Names are used as they are: it is our own stream, and without
@@ -49,7 +54,7 @@ export interface GuestDirs {
 
 /**
  * Puts the context and the Dockerfile's directory into the machine as files: links, modes, mtimes, sparse and
- * hard-linked files and extended attributes as they are, owners 0:0.
+ * hard-linked files and extended attributes as they are, owners 0:0. A large context goes as a disk where that can be done.
  * @throws UserError naming what cannot be read here, or that the machine's disk is full.
  */
 export async function sendContext(
@@ -59,20 +64,30 @@ export async function sendContext(
   dirs: GuestDirs,
   options: SendOptions = {},
 ): Promise<SendReport> {
-  const onBytes = (bytes: number): void => options.onProgress?.(bytes, tree.report().files);
-  const tree: PackedTree = packer.packTree(plan.contextDir, plan.filter, onBytes);
   const files = packer.packFiles(plan.dockerfileDir, plan.dockerfileNames);
   // One failing send ends the other one, so that nothing goes on behind the caller's back.
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
   const abort = (error: unknown): void => stop.abort(error);
+  let report: SendReport | undefined;
+  const sendTree = async (): Promise<void> => {
+    const asDisk = options.disk && (await sendAsDisk(session, plan, dirs.context, options.disk, signal));
+    if (asDisk) {
+      report = {...asDisk, way: 'disk'};
+      return;
+    }
+    const onBytes = (bytes: number): void => options.onProgress?.(bytes, tree.report().files);
+    const tree: PackedTree = packer.packTree(plan.contextDir, plan.filter, onBytes);
+    await unpack(session, tree, dirs.context, signal, abort);
+    report = {...tree.report(), way: 'tar'};
+  };
   await Promise.allSettled([
-    unpack(session, tree, dirs.context, signal, abort).catch(abort),
+    sendTree().catch(abort),
     unpack(session, files, dirs.dockerfile, signal, abort).catch(abort),
   ]);
   throwIfCanceled(options.signal);
-  if (stop.signal.aborted) throw stop.signal.reason;
-  return tree.report();
+  if (!report || stop.signal.aborted) throw stop.signal.reason;
+  return report;
 }
 
 /** @param onBroken told why the stream broke: a session may only see that it did. */

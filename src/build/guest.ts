@@ -38,6 +38,8 @@ export function guestOutput(index: number): string {
 const PREPARE = `
 set -e
 umask 077
+# The disk with the context of an earlier build.
+while umount "$1" 2> /dev/null; do :; done
 rm -rf /var/lib/buildkit-archive /run/buildkit-archive
 mkdir -p "$1" "$2" "$3" "$4"
 mkfifo "$5"

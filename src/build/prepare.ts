@@ -5,7 +5,7 @@ import type {Logins} from '../base/http.ts';
 import {resolvePath, shortPath} from '../base/path.ts';
 import type {Files, Forwards, Session} from '../base/ports.ts';
 import type {BuildRequest, ClientPlace, PreflightMode} from '../base/request.ts';
-import type {Links, ResultStore, TreePacker} from '../base/tree.ts';
+import type {Links, ResultStore, TreeImager, TreePacker} from '../base/tree.ts';
 import type {Version} from '../base/version.ts';
 import {type ResolvedContext, resolveContext} from './context-plan.ts';
 import {configMirrors} from './daemon/config.ts';
@@ -34,6 +34,7 @@ export interface BuildPlan {
 export interface BuildPorts {
   readonly files: Files & Links;
   readonly packer: TreePacker;
+  readonly imager: TreeImager;
   readonly results: ResultStore;
   readonly logins: Logins;
   readonly forwards: Forwards;

@@ -5,11 +5,13 @@ import {systemClock} from './clock.ts';
 import {localCpu} from './cpu.ts';
 import {localDocker} from './docker.ts';
 import {dockerCredentials, givenCredentials, maskedLogins} from './docker-config.ts';
+import {treeImager} from './ext4/imager.ts';
 import {localFiles} from './files.ts';
 import {localForwards} from './forward.ts';
 import {localImages} from './images.ts';
 import {localKvm} from './kvm.ts';
 import {openLocalSession} from './local-session.ts';
+import {stagingDirs} from './place.ts';
 import {localProcesses} from './processes.ts';
 import {localRegistryTools} from './registry.ts';
 import {localSockets} from './sockets.ts';
@@ -48,6 +50,7 @@ export const localPorts = {
   files: {...localFiles, ...localLinks},
   forwards: localForwards,
   frames: tarFrames,
+  imager: treeImager({stagingDirs: () => stagingDirs(process.env)}),
   images: localImages,
   kvm: localKvm,
   logins: noLogins,

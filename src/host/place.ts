@@ -1,4 +1,4 @@
-import {homedir} from 'node:os';
+import {homedir, tmpdir} from 'node:os';
 import {join} from 'node:path';
 
 /**
@@ -9,4 +9,9 @@ export function storeDir(env: NodeJS.ProcessEnv): string {
   if (env.BUILDKIT_ARCHIVE_STORE) return env.BUILDKIT_ARCHIVE_STORE;
   if (env.RUNNER_TOOL_CACHE) return join(env.RUNNER_TOOL_CACHE, 'buildkit-archive');
   return join(env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'buildkit-archive');
+}
+
+/** Folders for what is short-lived and must lie on a certain file system; in a job's container each of them can be on another one. */
+export function stagingDirs(env: NodeJS.ProcessEnv): readonly string[] {
+  return [tmpdir(), ...(env.RUNNER_TEMP ? [env.RUNNER_TEMP] : []), storeDir(env)];
 }

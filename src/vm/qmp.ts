@@ -3,13 +3,20 @@ import {messageOf} from '../base/errors.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** Something that happened in QEMU without being asked for (QEMU QMP reference, "Events"). */
+export interface QmpEvent {
+  readonly event: string;
+  readonly data?: Json;
+}
+
 /**
  * A client of the QEMU Machine Protocol (docs/interop/qmp-spec): JSON objects, one a line. Commands carry an id,
- * so several may be under way; events are ignored.
+ * so several may be under way; events go to whoever waits for them.
  */
 export class Qmp {
   readonly #stream: Duplex;
   readonly #pending = new Map<number, {resolve: (value: unknown) => void; reject: (error: Error) => void}>();
+  readonly #listeners = new Set<(event: QmpEvent) => void>();
   #nextId = 1;
   #buffer = '';
   #ended: Error | undefined;
@@ -44,6 +51,12 @@ export class Qmp {
     return String(await this.execute('human-monitor-command', {'command-line': commandLine}));
   }
 
+  /** @returns call it to hear no more. */
+  onEvent(listener: (event: QmpEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
   close(): void {
     this.#stream.destroy();
   }
@@ -60,11 +73,16 @@ export class Qmp {
 
   #dispatch(line: string): void {
     if (line.trim() === '') return;
-    let message: {id?: unknown; return?: unknown; error?: {desc?: string}};
+    let message: {id?: unknown; return?: unknown; error?: {desc?: string}; event?: unknown; data?: Json};
     try {
       message = JSON.parse(line);
     } catch (error) {
       this.#end(new Error(`QEMU sent no JSON on its control socket: ${messageOf(error)}`));
+      return;
+    }
+    if (typeof message.event === 'string') {
+      for (const listener of this.#listeners)
+        listener({event: message.event, ...(message.data && {data: message.data})});
       return;
     }
     const call = typeof message.id === 'number' ? this.#pending.get(message.id) : undefined;
