@@ -5,7 +5,7 @@ import {connect, createServer, type Socket} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {PassThrough, Readable, Writable} from 'node:stream';
-import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test} from '@jest/globals';
+import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, test} from '@jest/globals';
 import {CanceledError, ConnectionLostError} from '../../src/base/errors.ts';
 import {
   encodeCommand,
@@ -22,8 +22,6 @@ import {LocalAgentSession} from '../../src/host/agent-session.ts';
 import {COMMANDS, sh} from '../support/agent-commands.ts';
 
 // The real program under the real perl; a socket pair stands in for the virtio-serial port.
-jest.setTimeout(60_000);
-
 let dir: string;
 let agent: ChildProcess;
 let session: LocalAgentSession;
@@ -328,7 +326,7 @@ describe('the line', () => {
     agent.kill('SIGSTOP');
     await expect(running).rejects.toThrow(/command agent is lost: .* has said nothing for 2.5 s/);
     await expect(running).rejects.toThrow(ConnectionLostError);
-  }, 60_000);
+  });
 });
 
 /** User and system time of a process (proc(5), stat, fields 14 and 15). */

@@ -35,7 +35,7 @@ beforeAll(async () => {
     {host: '127.0.0.1', port: Number(port), username: 'root', password: 'root'},
     {timeoutMs: 30_000},
   );
-}, 60_000);
+});
 afterAll(async () => {
   await session.close();
   server.kill();
