@@ -12,5 +12,15 @@ for version in v0.20.2 v0.12.5 v0.32.2; do forge_archive "$version" >/dev/null; 
 TMPDIR=$(mktemp -d /tmp/itg-XXXXXX)
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
+run_jest() { node --experimental-vm-modules --no-warnings node_modules/jest/bin/jest.js --config jest.itg.config.mjs "$@"; }
 say "integration tests"
-node --experimental-vm-modules --no-warnings node_modules/jest/bin/jest.js --config jest.itg.config.mjs "$@"
+report="$TMPDIR/report.json"
+run_jest --json --outputFile="$report" "$@" >/dev/null && exit
+# Emulated machines on a busy host miss a beat now and then: what failed gets a second and last chance, and is named.
+mapfile -t failed < <(node -e '
+  const {testResults} = JSON.parse(require("node:fs").readFileSync(process.argv[1], "utf8"));
+  for (const {name, status} of testResults) if (status === "failed") console.log(name);
+' "$report")
+[ "${#failed[@]}" -gt 0 ] && [ "${#failed[@]}" -le 3 ] || exit 1
+say "once more, since they failed: ${failed[*]}"
+run_jest --runTestsByPath "${failed[@]}"
