@@ -1,7 +1,9 @@
 import {execFileSync} from 'node:child_process';
-import {mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {type AddressInfo, connect} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {createServer} from 'node:tls';
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
 import {awaitBuildkit} from '../../src/build/inspect.ts';
 import {dockerCredentials} from '../../src/host/docker-config.ts';
@@ -39,10 +41,18 @@ afterAll(async () => {
 const dockerfile = (...lines: string[]): string =>
   contextDir({Dockerfile: `${lines.join('\n')}\n`}, {busybox: false});
 
+/** A certificate of the VM's host that is its own authority, and its key. */
+function selfSigned(): {key: string; cert: string} {
+  const [key, cert] = [join(dir, 'key.pem'), join(dir, 'cert.pem')];
+  const request =
+    'req -x509 -newkey rsa:2048 -nodes -subj /CN=test -days 2 -addext subjectAltName=IP:10.0.2.2';
+  execFileSync('openssl', [...request.split(' '), '-keyout', key, '-out', cert], {stdio: 'pipe'});
+  return {key, cert};
+}
+
 /** docker's logins as docker/login-action leaves them for a registry on the runner. */
 function loggedIn(registry: string) {
   const config = mkdtempSync(join(dir, 'docker-'));
-  mkdirSync(config, {recursive: true});
   writeFileSync(join(config, 'config.json'), JSON.stringify({auths: {[registry]: {auth: SECRET_FORMS[1]}}}));
   return dockerCredentials({env: {DOCKER_CONFIG: config}, warn: message => expect(message).toBe('')});
 }
@@ -188,8 +198,7 @@ describe('on v0.20.2', () => {
     );
   });
 
-  test('a configuration that the daemon refuses gives its own message, long before the time is up', async () => {
-    const startedMs = Date.now();
+  test('a configuration that the daemon refuses gives its own message, and its time is not waited for', async () => {
     const error = await machine
       .build({context: dockerfile('FROM scratch'), 'buildkitd-config-inline': 'debug = "loud"\n'})
       .catch(e => e);
@@ -197,9 +206,10 @@ describe('on v0.20.2', () => {
     expect(error.message).toMatch(
       /^BuildKit does not start with buildkitd-config-inline; its log ends with:\n/,
     );
-    expect(error.message).toMatch(/Can't convert loud\(string\) to bool[\s\S]*failed to parse config/);
+    expect(error.message).toMatch(/Can't convert loud\(string\) to bool.*failed to parse config/s);
     expect(error.message).not.toMatch(/\.go:\d/);
-    expect(Date.now() - startedMs).toBeLessThan(60_000);
+    // What buildctl said would stand there if its time had been waited for.
+    expect(error.message).not.toContain('failed to list workers');
   });
 });
 
@@ -252,7 +262,7 @@ describe('on v0.12.5, in an archive without units', () => {
     await expect(
       machine.build({context: dockerfile('FROM scratch'), 'buildkitd-config-inline': 'debug = "loud"\n'}),
     ).rejects.toThrow(
-      /^BuildKit does not start with buildkitd-config-inline; its log ends with:\n[\s\S]*Can't convert loud\(string\) to bool\n[\s\S]*failed to parse config$/,
+      /^BuildKit does not start with buildkitd-config-inline; its log ends with:\n.*Can't convert loud\(string\) to bool\n.*failed to parse config$/s,
     );
   });
 });
@@ -271,35 +281,37 @@ describe('the whole job', () => {
     expect(events.filter(({kind}) => kind === 'resource')).toEqual([]);
   });
 
-  test('on v0.32.2: certificates go along, and the result has the workers of the daemon as it is configured', async () => {
-    execFileSync(
-      'openssl',
-      [
-        'req',
-        '-x509',
-        '-newkey',
-        'rsa:2048',
-        '-nodes',
-        '-keyout',
-        join(dir, 'key.pem'),
-        '-out',
-        join(dir, 'cert.pem'),
-        '-subj',
-        '/CN=test',
-        '-days',
-        '2',
-      ],
-      {stdio: 'pipe'},
+  test('on v0.32.2, booted and restored: certificates go along, and the result has the workers of the daemon as it is configured', async () => {
+    const {key, cert} = selfSigned();
+    // A registry for those who know its certificate and have one of their own.
+    const strict = createServer(
+      {key: readFileSync(key), cert: readFileSync(cert), ca: readFileSync(cert), requestCert: true},
+      socket => {
+        const behind = connect(open.port, '127.0.0.1');
+        for (const side of [socket, behind]) side.on('error', () => side.destroy());
+        socket.pipe(behind).pipe(socket);
+      },
     );
-    const {result} = await play({
+    await new Promise<void>(resolve => strict.listen(0, '127.0.0.1', resolve));
+    const host = `10.0.2.2:${(strict.address() as AddressInfo).port}`;
+    const raw = {
       archive: diskOf('v0.32.2'),
       'buildkit-version': 'v0.32.2',
-      context: dockerfile('FROM scratch', 'COPY Dockerfile /'),
-      'buildkitd-config-inline': `[registry."10.0.2.2:1"]\nca = ["${join(dir, 'cert.pem')}"]\n[[registry."10.0.2.2:1".keypair]]\nkey = "${join(dir, 'key.pem')}"\ncert = "${join(dir, 'cert.pem')}"\n`,
+      context: dockerfile(`FROM ${host}/private/base:1`),
+      'buildkitd-config-inline': `[registry."${host}"]\nca = ["${cert}"]\n[[registry."${host}".keypair]]\nkey = "${key}"\ncert = "${cert}"\n`,
       'buildkitd-flags': '--oci-worker-snapshotter=native',
-    });
-    expect(result.outcome).toEqual({kind: 'built'});
-    expect(result.warnings).toEqual([]);
-    expect(result.versions?.workers[0]?.snapshotter).toBe('native');
+    };
+    const storeDir = mkdtempSync(join(dir, 'store-'));
+    try {
+      for (const start of ['cold', 'restored']) {
+        const {result} = await play(raw, {storeDir});
+        expect(result.machine?.start?.kind).toBe(start);
+        expect(result.outcome).toEqual({kind: 'built'});
+        expect(result.warnings).toEqual([]);
+        expect(result.versions?.workers[0]?.snapshotter).toBe('native');
+      }
+    } finally {
+      strict.close();
+    }
   });
 });
