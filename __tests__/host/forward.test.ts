@@ -6,6 +6,7 @@ import {buffer} from 'node:stream/consumers';
 import {afterEach, beforeEach, expect, test} from '@jest/globals';
 import type {Forward, ForwardOptions, InteractiveSession, Session} from '../../src/base/ports.ts';
 import {localForwards} from '../../src/host/forward.ts';
+import {lendUntil} from '../../src/host/lend.ts';
 import {openLocalSession} from '../../src/host/local-session.ts';
 import {RelayHub} from '../../src/host/relay.ts';
 
@@ -150,4 +151,29 @@ test.each([
   await new Promise(resolve => socket.once('close', resolve).resume());
   await expect(hub.dial()).rejects.toThrow('the relay in the VM is gone');
   hub.close();
+});
+
+test('it is lent until this process is asked to end, and then closed', async () => {
+  const done = new AbortController();
+  const lender = lendUntil(done.signal, () => void used.then(() => done.abort()));
+  let opened: () => void = () => undefined;
+  const isOpen = new Promise<void>(resolve => {
+    opened = resolve;
+  });
+  const used = isOpen.then(() => exchange(Buffer.from('hello')));
+  await lender.lend(guest, {...options(), onOpen: () => opened(), onProcess: () => undefined});
+  expect((await used).toString()).toBe('hellobye');
+  expect(lender.outlives).toBe(false);
+  expect(() => statSync(join(dir, 'here.sock'))).toThrow('ENOENT');
+});
+
+test('a VM that dies while it is lent ends the lending with an error', async () => {
+  const died = new AbortController();
+  const lender = lendUntil(new AbortController().signal, () => died.abort(new Error('the VM ended')));
+  const lent = lender.lend(guest, {
+    ...options({signal: died.signal}),
+    onOpen: () => undefined,
+    onProcess: () => undefined,
+  });
+  await expect(lent).rejects.toThrow('the VM ended');
 });
