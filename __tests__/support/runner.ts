@@ -21,7 +21,7 @@ export class Runner {
   start(
     script: 'main' | 'post',
     inputs: Readonly<Record<string, string>> = {},
-    env: Readonly<Record<string, string>> = {},
+    env: NodeJS.ProcessEnv = {},
   ): void {
     const variables = Object.entries(inputs).map(([name, value]) => [`INPUT_${name.toUpperCase()}`, value]);
     const state = Object.entries(this.fileCommands('state')).map(([name, value]) => [`STATE_${name}`, value]);
