@@ -1,7 +1,7 @@
 import type {JobEvent} from '../../src/base/events.ts';
 import type {Logins} from '../../src/base/http.ts';
 import type {JobResult, Versions} from '../../src/base/result.ts';
-import {type BuildRecord, prepareBuild, runBuild} from '../../src/build/build.ts';
+import {type BuildContext, type BuildRecord, prepareBuild, runBuild} from '../../src/build/build.ts';
 import {awaitBuildkit, checkAlive, inspect, parseVersions} from '../../src/build/inspect.ts';
 import {localPorts} from '../../src/host/local.ts';
 import {ANY_GUEST, withMachine} from '../../src/machine.ts';
@@ -82,10 +82,13 @@ export class SharedMachine {
     });
   }
 
-  /** @param options.logins docker's, for registries; without them there are none. */
+  /**
+   * @param options.logins docker's, for registries; without them there are none.
+   * @param options.ports in place of the real ones.
+   */
   async build(
     raw: Readonly<Record<string, string>>,
-    options: {readonly logins?: Logins} = {},
+    options: {readonly logins?: Logins; readonly ports?: Partial<BuildContext>} = {},
   ): Promise<Built> {
     const record: BuildRecord = {};
     let log = '';
@@ -94,7 +97,7 @@ export class SharedMachine {
     const ports = {
       ...localPorts,
       devices: devicesOf(this.vm, localPorts.clock),
-      ...options,
+      ...(options.logins && {logins: options.logins}),
       emit: (event: JobEvent) => {
         if (event.kind === 'build-log') log += event.text;
         if (event.kind === 'warning') warnings.push(event.message);
@@ -102,9 +105,13 @@ export class SharedMachine {
       },
       login: this.vm.login,
       stage: <T>(_stage: unknown, _title: string, work: () => Promise<T>) => work(),
+      ...options.ports,
     };
     const prepared = await prepareBuild(ports, planFor(raw).build, undefined);
-    await runBuild(ports, this.vm.session, this.versions, prepared, record, this.vm.died);
+    const {session, died} = this.vm;
+    await runBuild(ports, session, this.versions, prepared, record, died).catch(async error => {
+      throw await this.vm.explain(error);
+    });
     return {...record, log, warnings, notices};
   }
 

@@ -16,10 +16,9 @@ export function devicesOf(vm: Pick<Vm, 'qmp' | 'machine'>, clock: Clock): Device
 
 /** Disks by QMP: a block node over the file, and a virtio-blk device before it (QEMU QMP reference, `blockdev-add`, `device_add`). */
 export function qemuDevices(qmp: Qmp, clock: Clock): Devices {
-  let count = 0;
   return {
     async attachDisk({path, serial, readOnly}) {
-      const node = `plugged${count++}`;
+      const node = `plugged-${serial}`;
       const device = `${node}-device`;
       await qmp.execute('blockdev-add', {
         driver: 'raw',

@@ -20,6 +20,8 @@ const MAX_CHUNKS = 64;
 export interface DirectoryEntry {
   readonly name: Buffer;
   readonly inode: number;
+  /** Lets the name stand for another inode; link counts are the caller's business. */
+  relink(inode: number): void;
 }
 
 interface Chunk {
@@ -75,9 +77,10 @@ export class Ext4File {
   /** What is in a directory, without `.` and `..`. */
   *entries(directory: number): Generator<DirectoryEntry, void, undefined> {
     for (const at of this.#blocks(directory)) {
-      for (const {name, inode} of entriesOf(this.#read(at, BLOCK_BYTES))) {
+      for (const {name, inode, at: offset} of entriesOf(this.#read(at, BLOCK_BYTES))) {
         const text = name.toString('latin1');
-        if (inode !== 0 && text !== '.' && text !== '..') yield {name, inode};
+        if (inode === 0 || text === '.' || text === '..') continue;
+        yield {name, inode, relink: other => this.#writeNumber(other, at + offset)};
       }
     }
   }
@@ -134,6 +137,12 @@ export class Ext4File {
     return chunk;
   }
 
+  #writeNumber(value: number, at: number): void {
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32LE(value);
+    writeSync(this.#fd, bytes, 0, bytes.length, at);
+  }
+
   #write(chunk: Chunk): void {
     if (chunk.dirty) writeSync(this.#fd, chunk.bytes, 0, chunk.bytes.length, chunk.at);
     chunk.dirty = false;
@@ -168,7 +177,9 @@ export class Ext4File {
   }
 }
 
-interface RawEntry extends DirectoryEntry {
+interface RawEntry {
+  readonly name: Buffer;
+  readonly inode: number;
   readonly at: number;
   readonly length: number;
 }

@@ -17,7 +17,7 @@ export interface FinishOptions {
 
 /**
  * Makes an image that mke2fs filled what the tar way gives: owners 0:0; mtimes to the nanosecond and beyond 2038, of which mke2fs up to 1.47.0 keeps the low 32
- * bits of the seconds; a staged directory's own permissions; no `lost+found` that the tree does not have. Memory does not grow with the tree.
+ * bits of the seconds; hard links of symbolic links and devices; a staged directory's own permissions; no `lost+found` that the tree does not have. Memory does not grow with the tree.
  * What has meanwhile vanished from the source stays as mke2fs saw it.
  * @throws when the file system has a form that is not written here.
  */
@@ -27,16 +27,18 @@ export async function finishImage(path: string, {source, staged, signal}: Finish
     const image = new Ext4File(fd);
     if (statsOf(Buffer.from(`${staged}/${LOST_AND_FOUND}`)) === undefined) {
       if (image.removeEntry(ROOT_INODE, Buffer.from(LOST_AND_FOUND)))
-        image.edit(ROOT_INODE, root => root.unlink());
+        image.edit(ROOT_INODE, root => root.addLinks(-1));
     }
+    const links = new LinkedInodes(image);
     const pending = [{inode: ROOT_INODE, path: Buffer.from(source)}];
     for (let dir = pending.pop(); dir !== undefined; dir = pending.pop()) {
       // Others get their turn between directories.
       await setImmediate();
       throwIfCanceled(signal);
-      for (const {name, inode} of image.entries(dir.inode)) {
+      for (const {name, inode: made, relink} of image.entries(dir.inode)) {
         const child = Buffer.concat([dir.path, Buffer.from('/'), name]);
         const stats = statsOf(child);
+        const inode = (stats && links.first(stats, made, relink)) ?? made;
         let isDirectory = false;
         image.edit(inode, edited => {
           isDirectory = edited.isDirectory;
@@ -50,6 +52,33 @@ export async function finishImage(path: string, {source, staged, signal}: Finish
     image.flush();
   } finally {
     closeSync(fd);
+  }
+}
+
+/**
+ * mke2fs makes hard links of regular files only; of a symbolic link or a device with several names it makes several. BuildKit's client looks at the number, so
+ * all names get the first one. What the others had stays behind unused.
+ */
+class LinkedInodes {
+  readonly #image: Ext4File;
+  readonly #made = new Map<string, number>();
+
+  constructor(image: Ext4File) {
+    this.#image = image;
+  }
+
+  /** @returns the inode that all names of a file have. */
+  first(stats: BigIntStats, made: number, relink: (inode: number) => void): number {
+    if (stats.isFile() || stats.isDirectory() || stats.nlink < 2n) return made;
+    const key = `${stats.dev}:${stats.ino}`;
+    const first = this.#made.get(key);
+    if (first === undefined) {
+      this.#made.set(key, made);
+      return made;
+    }
+    relink(first);
+    this.#image.edit(first, inode => inode.addLinks(1));
+    return first;
   }
 }
 

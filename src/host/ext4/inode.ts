@@ -71,8 +71,8 @@ export class Inode {
     this.#bytes.writeUInt32LE(Number((fraction << 2n) | epoch), MTIME_EXTRA);
   }
 
-  /** One name less. */
-  unlink(): void {
-    this.#bytes.writeUInt16LE(this.#bytes.readUInt16LE(LINKS) - 1, LINKS);
+  /** @param change by how much the number of its names has changed. */
+  addLinks(change: number): void {
+    this.#bytes.writeUInt16LE(this.#bytes.readUInt16LE(LINKS) + change, LINKS);
   }
 }
