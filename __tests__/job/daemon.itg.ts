@@ -123,7 +123,7 @@ describe('on v0.20.2', () => {
     expect(built.notices).toContain(`the build gets docker's logins for 10.0.2.2:${guarded.port}`);
     expect(during).toBe('600');
     expect(await watch).toEqual({
-      file: 'tmpfs\n700\n1',
+      file: 'tmpfs\n700',
       processes: '0',
       told: 'DOCKER_CONFIG=/run/buildkit-archive/docker',
       host: [],
