@@ -16,14 +16,18 @@ export interface Engine {
 
 const START_LIMIT_MS = 60_000;
 
+/** Under jest a child does not get what was set in `process.env`, unless it is handed on. */
+function answersNow(): boolean {
+  const {status} = spawnSync('docker', ['version', '--format', '{{.Server.Version}}'], {env: process.env});
+  return status === 0;
+}
+
 /**
  * The engine of this machine when there is one, which belongs to somebody else: only what is ours in it is looked at. Else one of our own, with its data,
  * socket, network bridge and process in nobody's way; that needs root.
  */
 export async function startEngine(): Promise<Engine> {
-  if (spawnSync('docker', ['version', '--format', '{{.Server.Version}}']).status === 0) {
-    return engine(async () => undefined);
-  }
+  if (answersNow()) return engine(async () => undefined);
   const dir = mkdtempSync(join(tmpdir(), 'itg-dockerd-'));
   const bridge = `bka${process.pid}`.slice(0, 15);
   const subnet = `172.30.${process.pid % 256}.1/24`;
@@ -63,7 +67,7 @@ export async function startEngine(): Promise<Engine> {
 
 function engine(stop: () => Promise<void>): Engine {
   const docker = (...args: string[]): string =>
-    execFileSync('docker', args, {encoding: 'utf8', stdio: 'pipe'});
+    execFileSync('docker', args, {encoding: 'utf8', stdio: 'pipe', env: process.env});
   const lines = (text: string): string[] => text.split('\n').filter(line => line !== '');
   return {
     docker,
@@ -77,7 +81,7 @@ function engine(stop: () => Promise<void>): Engine {
 async function answers(child: ChildProcess, log: string): Promise<void> {
   const deadlineMs = Date.now() + START_LIMIT_MS;
   while (Date.now() < deadlineMs && child.exitCode === null) {
-    if (spawnSync('docker', ['version']).status === 0) return;
+    if (answersNow()) return;
     await new Promise(resolve => setTimeout(resolve, 200));
   }
   appendFileSync(log, `exit status ${child.exitCode}\n`);

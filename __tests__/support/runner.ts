@@ -37,6 +37,7 @@ export class Runner {
         GITHUB_STEP_SUMMARY: join(this.dir, 'summary'),
         RUNNER_TEMP: join(this.dir, 'temp'),
         RUNNER_TOOL_CACHE: this.#tools,
+        ...(process.env.DOCKER_HOST !== undefined && {DOCKER_HOST: process.env.DOCKER_HOST}),
         ...env,
         ...Object.fromEntries(script === 'main' ? variables : state),
       },
