@@ -1,6 +1,7 @@
 import {type Archive, type ArchivePorts, obtainArchive} from './archive/obtain.ts';
 import {findQemuInRootfs} from './archive/qemu-in-image.ts';
-import type {RunStage} from './base/events.ts';
+import {HOST_IN_GUEST} from './base/daemon.ts';
+import type {Emit, RunStage} from './base/events.ts';
 import type {Lender} from './base/ports.ts';
 import type {Plan} from './plan/plan.ts';
 import {asRoot, chooseAccelerator} from './vm/accelerator.ts';
@@ -117,6 +118,7 @@ async function dockerWay<Facts>(
   launcher: DockerLauncher,
   signal: AbortSignal,
 ): Promise<Way<Facts>> {
+  warnOfLoopback(plan, ports.emit);
   const image = await ports.stage('archive', 'Get the whole image', () => launcher.image(signal));
   return {
     warm: undefined,
@@ -125,6 +127,16 @@ async function dockerWay<Facts>(
       return {vm: await bootInDocker(ports, plan.vm, image, launcher.reason, decision, signal)};
     },
   };
+}
+
+/** In a container's network 10.0.2.2 is the container. */
+function warnOfLoopback({build}: Plan, emit: Emit): void {
+  const lost = build.daemon.mirrors.filter(({mirror}) => mirror.split(/[:/]/)[0] === HOST_IN_GUEST);
+  if (lost.length === 0) return;
+  emit({
+    kind: 'warning',
+    message: `registry-mirrors: a VM that docker launches does not reach this machine's loopback (${lost.map(({mirror}) => mirror).join(', ')}); name an address that containers reach, or set launcher: qemu`,
+  });
 }
 
 async function warmStart<Facts>(

@@ -130,7 +130,7 @@ test("a disk that does not boot: the console's tail is shown", async () => {
     kind: 'infra-failed',
     stage: 'vm',
     message: expect.stringMatching(
-      /cannot boot: No bootable device.*The serial console's last lines:.*SeaBIOS/s,
+      /cannot boot: No bootable device.*The serial console's last lines:.*Booting from ROM/s,
     ),
   });
   rmSync(dir, {recursive: true});
