@@ -4,7 +4,8 @@
 
 need_node
 need_forge_packages
-need_packages busybox-static tar skopeo umoci docker-registry openssh-client sshpass zstd openssl util-linux curl docker.io iptables iproute2 musl-tools
+need_packages busybox-static tar skopeo umoci docker-registry openssh-client sshpass zstd openssl util-linux curl iptables iproute2 musl-tools
+need_docker
 need_go
 [ -d node_modules ] || npm ci --silent --no-audit --no-fund
 for version in v0.20.2 v0.12.5 v0.32.2; do forge_archive "$version" >/dev/null; done

@@ -25,6 +25,11 @@ need_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
+# Debian's package, where there is no docker engine of another origin, whose packages it would replace.
+need_docker() {
+  [ -n "$(PATH="$PATH:/usr/sbin:/sbin" command -v dockerd)" ] || need_packages docker.io
+}
+
 # Node.js 20 or newer; distributions have older ones, the npm package "node" has all.
 need_node() {
   local major

@@ -30,10 +30,10 @@ export async function startEngine(): Promise<Engine> {
   if (answersNow()) return engine(async () => undefined);
   const dir = mkdtempSync(join(tmpdir(), 'itg-dockerd-'));
   const bridge = `bka${process.pid}`.slice(0, 15);
-  const net = `172.30.${process.pid % 256}.0/24`;
+  const address = `172.30.${process.pid % 256}.1/24`;
   const run = (...argv: string[]): void => void execFileSync(argv[0] ?? '', argv.slice(1), {stdio: 'pipe'});
   run('ip', 'link', 'add', bridge, 'type', 'bridge');
-  run('ip', 'address', 'add', net.replace('.0/', '.1/'), 'dev', bridge);
+  run('ip', 'address', 'add', address, 'dev', bridge);
   run('ip', 'link', 'set', bridge, 'up');
   const log = openSync(join(dir, 'log'), 'a');
   const child = spawn(
@@ -52,13 +52,7 @@ export async function startEngine(): Promise<Engine> {
     else process.env.DOCKER_HOST = before;
     await ended(child);
     run('ip', 'link', 'delete', bridge);
-    // Docker leaves its rules for a bridge when it ends.
-    for (const rule of [
-      `POSTROUTING -s ${net} ! -o ${bridge} -j MASQUERADE`,
-      `DOCKER -i ${bridge} -j RETURN`,
-    ]) {
-      spawnSync('iptables', ['--table', 'nat', '--delete', ...rule.split(' ')]);
-    }
+    forgetBridge(bridge);
     // What a killed engine left mounted is no folder to remove.
     for (const path of mountsUnder(dir)) run('umount', '--lazy', path);
     rmSync(dir, {recursive: true, force: true});
@@ -102,6 +96,17 @@ async function ended(child: ChildProcess): Promise<void> {
   const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
   await closed;
   clearTimeout(timer);
+}
+
+/** Docker leaves its rules for a bridge when it ends. */
+function forgetBridge(bridge: string): void {
+  for (const table of ['nat', 'filter']) {
+    const {stdout} = spawnSync('iptables', ['--table', table, '--list-rules'], {encoding: 'utf8'});
+    for (const rule of (stdout ?? '').split('\n')) {
+      const [command, ...rest] = rule.split(' ');
+      if (command === '-A' && rest.includes(bridge)) spawnSync('iptables', ['--table', table, '-D', ...rest]);
+    }
+  }
 }
 
 /** Deepest first (proc(5), /proc/self/mounts). */
