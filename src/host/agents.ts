@@ -7,7 +7,8 @@ import {wakeBySession} from './wake.ts';
 
 /**
  * Starts the program on the port of that name, with the environment of a login, so that commands run as they do over SSH; where there is systemd in a unit of
- * its own, beside the logins and away from BuildKit's. (PERL_BADLANG: perl(1) complains of a LANG that is not installed.) It says on standard error when it is ready, or why not.
+ * its own, beside the logins and away from BuildKit's, which lives on when a command of it was out of memory (systemd before 243 knows no OOMPolicy, and lets it
+ * live). (PERL_BADLANG: perl(1) complains of a LANG that is not installed.) It says on standard error when it is ready, or why not.
  */
 const INSTALL_SCRIPT = `
 name=$1
@@ -24,7 +25,10 @@ rm -rf "$dir" && mkdir -m 700 "$dir" && cat > "$dir/agent.pl" && : > "$dir/log" 
 set -- sh -c 'cd "$0" && shift && exec "$@" 2>"$AGENT_LOG"' "\${HOME:-/}" AGENT \
   env -i PERL_BADLANG=0 PATH="$PATH" HOME="\${HOME:-/}" USER="\${USER:-root}" LOGNAME="\${LOGNAME:-root}" SHELL="\${SHELL:-/bin/sh}" \${LANG:+LANG="$LANG"} \
   perl "$dir/agent.pl" "/dev/\${port##*/}"
-{ [ -d /run/systemd/system ] && systemd-run --quiet --collect --unit=buildkit-archive-agent --description='command agent' --slice=user.slice --setenv=AGENT_LOG="$dir/log" "$@" </dev/null >/dev/null 2>&1; } ||
+in_unit() {
+  [ -d /run/systemd/system ] && systemd-run --quiet --collect --unit=buildkit-archive-agent --description='command agent' --slice=user.slice --setenv=AGENT_LOG="$dir/log" "$@" </dev/null >/dev/null 2>&1
+}
+in_unit --property=OOMPolicy=continue "$@" || in_unit "$@" ||
   AGENT_LOG=$dir/log setsid "$@" </dev/null >/dev/null 2>&1 &
 tries=0
 until [ -s "$dir/log" ]; do
