@@ -34,13 +34,15 @@ test.each(['v0.20.2', 'v0.12.5'])('the archive of %s boots under the published l
   const ended = new Promise(resolve => qemu.once('close', resolve));
   try {
     const deadlineMs = Date.now() + 300_000;
-    while (!(await localSsh.hasBanner('127.0.0.1', port, 2_000))) {
+    let line = await localSsh.knock('127.0.0.1', port, 2_000);
+    while (!line) {
       if (Date.now() > deadlineMs || qemu.exitCode !== null)
         throw new Error(`it does not come up:\n${console.slice(-2_000)}`);
       await new Promise(resolve => setTimeout(resolve, 250));
+      line = await localSsh.knock('127.0.0.1', port, 2_000);
     }
     const login = {host: '127.0.0.1', port, username: 'root', password: 'root'};
-    const session = await localSsh.connect(login, {timeoutMs: 60_000});
+    const session = await localSsh.connect(login, {timeoutMs: 60_000, line});
     const {signal} = new AbortController();
     await awaitBuildkit(session, signal);
     expect(await inspect(session, signal)).toMatchObject({

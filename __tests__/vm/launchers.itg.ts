@@ -75,8 +75,10 @@ describe.each(['qemu', 'docker'] as const)('launcher: %s', launcher => {
     const {debugPort = 0} = machine.vm.machine;
     const {signal} = new AbortController();
     // It listens a moment after its first process has ended.
-    while (!(await localPorts.ssh.hasBanner('127.0.0.1', debugPort, 5_000, signal)))
-      await localPorts.clock.sleep(200);
+    const knock = () => localPorts.ssh.knock('127.0.0.1', debugPort, 5_000, signal);
+    let line = await knock();
+    for (; !line; line = await knock()) await localPorts.clock.sleep(200);
+    line.close();
     expect(debugPort).not.toBe(machine.vm.sshPort);
     for (const port of [machine.vm.sshPort, debugPort]) expect(listeners(port)).toEqual(['127.0.0.1']);
   });

@@ -1,6 +1,8 @@
 import {describe, expect, test} from '@jest/globals';
-import type {Child, Clock, Exit, Files, Ssh} from '../../src/base/ports.ts';
+import type {Child, Clock, Exit, Files, Ssh, SshLine} from '../../src/base/ports.ts';
 import {bootError, stuckLine, watchBoot} from '../../src/vm/watch.ts';
+
+const line: SshLine = {close: () => undefined};
 
 /** A clock on which a sleep takes no time; the script says what is so at which millisecond. */
 function scene(script: {
@@ -27,7 +29,7 @@ function scene(script: {
     readTail: async () => script.consoleText ?? '',
   } as Partial<Files> as Files;
   const ssh = {
-    hasBanner: async () => nowMs >= (script.bannerAtMs ?? Number.POSITIVE_INFINITY),
+    knock: async () => (nowMs >= (script.bannerAtMs ?? Number.POSITIVE_INFINITY) ? line : undefined),
   } as Partial<Ssh> as Ssh;
   const child = {exited, stderrTail: () => 'qemu: boom'} as Partial<Child> as Child;
   return {ports: {clock, files, ssh}, child, elapsedMs: () => nowMs};
@@ -44,12 +46,12 @@ const options = {
 describe('watchBoot', () => {
   test('the banner ends the wait', async () => {
     const {ports, child} = scene({bannerAtMs: 5_000, consoleUntilMs: 5_000});
-    expect(await watchBoot(ports, {...options, child})).toBeUndefined();
+    expect(await watchBoot(ports, {...options, child})).toBe(line);
   });
 
   test('a banner counts also when the console is silent throughout', async () => {
     const {ports, child} = scene({bannerAtMs: 9_000});
-    expect(await watchBoot(ports, {...options, child})).toBeUndefined();
+    expect(await watchBoot(ports, {...options, child})).toBe(line);
   });
 
   test('a console that stops talking, as after a boot loader, is no sign of life', async () => {
@@ -73,7 +75,7 @@ describe('watchBoot', () => {
       kind: 'stuck',
       line: 'Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)',
     });
-    expect(failure && bootError(failure, consoleText, 1000).message).toMatch(
+    expect('kind' in failure && bootError(failure, consoleText, 1000).message).toMatch(
       /^the VM cannot boot: Kernel panic/,
     );
   });

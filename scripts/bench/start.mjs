@@ -100,7 +100,10 @@ async function publishedStart({localSsh}, dir) {
 }
 
 async function ready(ssh, port) {
-  while (!(await ssh.hasBanner('127.0.0.1', port, 1_000))) await pause(50);
+  for (let line; !line; line?.close()) {
+    line = await ssh.knock('127.0.0.1', port, 1_000);
+    if (!line) await pause(50);
+  }
   const session = await ssh.connect(
     {host: '127.0.0.1', port, username: 'root', password: 'root'},
     {timeoutMs: 60_000},

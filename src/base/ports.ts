@@ -72,11 +72,22 @@ export interface SshTarget {
   readonly password: string;
 }
 
+/** An open connection on whose other end SSH has answered. It is used for one login, or closed. */
+export interface SshLine {
+  close(): void;
+}
+
 export interface Ssh {
-  /** True when something that speaks SSH answers with its banner within `timeoutMs` (RFC 4253, 4.2). */
-  hasBanner(host: string, port: number, timeoutMs: number, signal?: AbortSignal): Promise<boolean>;
-  /** One authenticated connection. @throws when it cannot be made within `timeoutMs`. */
-  connect(target: SshTarget, options: {timeoutMs: number; signal?: AbortSignal}): Promise<InteractiveSession>;
+  /** Opens a connection and waits for the banner of something that speaks SSH (RFC 4253, 4.2). @returns undefined when none comes within `timeoutMs`. */
+  knock(host: string, port: number, timeoutMs: number, signal?: AbortSignal): Promise<SshLine | undefined>;
+  /**
+   * One authenticated connection; over `line`, which is used up whatever comes of it, where one is there.
+   * @throws when it cannot be made within `timeoutMs`.
+   */
+  connect(
+    target: SshTarget,
+    options: {timeoutMs: number; signal?: AbortSignal; line?: SshLine | undefined},
+  ): Promise<InteractiveSession>;
 }
 
 /** A child process that this process owns. */

@@ -50,7 +50,7 @@ export async function comeUp(
   {child, sshPort, consolePath}: Started,
   signal: AbortSignal,
 ): Promise<{readonly session: InteractiveSession; readonly died: AbortSignal} | FailedBoot> {
-  const failure = await watchBoot(ports, {
+  const answer = await watchBoot(ports, {
     child,
     port: sshPort,
     consolePath,
@@ -60,9 +60,10 @@ export async function comeUp(
     onConsole: progress(ports.emit, attempt.accelerator),
     signal,
   });
-  if (failure) return {failure, consoleTail: await ports.files.readTail(consolePath, CONSOLE_TAIL_BYTES)};
+  if ('kind' in answer)
+    return {failure: answer, consoleTail: await ports.files.readTail(consolePath, CONSOLE_TAIL_BYTES)};
   const died = deathSignal(ports, child, consolePath);
-  return {session: await login(ports, plan, sshPort, AbortSignal.any([signal, died])), died};
+  return {session: await login(ports, plan, sshPort, AbortSignal.any([signal, died]), answer), died};
 }
 
 function progress(emit: Emit, accelerator: Accelerator): (sizeBytes: number, elapsedMs: number) => void {

@@ -1,5 +1,6 @@
 import {UserError} from '../base/errors.ts';
-import type {Child, Clock, Files, Ssh} from '../base/ports.ts';
+import type {Child, Clock, Files, Ssh, SshLine} from '../base/ports.ts';
+import {Door} from './door.ts';
 
 /** Why a machine did not come up. */
 export type BootFailure =
@@ -20,34 +21,36 @@ export interface WatchOptions {
   readonly signal: AbortSignal;
 }
 
-const POLL_INTERVAL_MS = 250;
-const BANNER_WAIT_MS = 2_000;
+const POLL_INTERVAL_MS = 100;
 
 /**
  * Waits until sshd answers: a race of the probe, the deadline, the console's silence and QEMU's death. The forwarded port accepts connections
  * from the start (libslirp does), so only sshd's banner counts.
- * @returns undefined when sshd answers, else what ended the wait.
+ * @returns the connection on which sshd answered, which is the caller's now; or what ended the wait.
  */
 export async function watchBoot(
   ports: {clock: Clock; files: Files; ssh: Ssh},
   options: WatchOptions,
-): Promise<BootFailure | undefined> {
+): Promise<SshLine | BootFailure> {
   const startedMs = ports.clock.nowMs();
   let consoleBytes = 0;
   let lastSignMs = startedMs;
   const died = options.child.exited.then(() => 'died' as const);
+  using door = new Door(ports.ssh, options.port);
   while (true) {
-    const banner = ports.ssh.hasBanner('127.0.0.1', options.port, BANNER_WAIT_MS, options.signal);
-    const outcome = await Promise.race([died, banner]);
-    if (outcome === true) return undefined;
+    door.knock(ports.clock.nowMs());
+    const tick = ports.clock.sleep(POLL_INTERVAL_MS, options.signal);
+    const outcome = await Promise.race([died, door.answered, tick]);
     if (outcome === 'died') return {kind: 'died', detail: options.child.stderrTail()};
+    const line = door.take();
+    if (line) return line;
     const nowMs = ports.clock.nowMs();
     const sizeBytes = (await ports.files.size(options.consolePath)) ?? 0;
     if (sizeBytes !== consoleBytes) {
       consoleBytes = sizeBytes;
       lastSignMs = nowMs;
-      const line = stuckLine(await ports.files.readTail(options.consolePath, STUCK_TAIL_BYTES));
-      if (line !== undefined) return {kind: 'stuck', line};
+      const stuck = stuckLine(await ports.files.readTail(options.consolePath, STUCK_TAIL_BYTES));
+      if (stuck !== undefined) return {kind: 'stuck', line: stuck};
     }
     options.onConsole?.(sizeBytes, nowMs - startedMs);
     if (options.silenceLimitMs !== undefined && nowMs - lastSignMs > options.silenceLimitMs) {
@@ -56,7 +59,6 @@ export async function watchBoot(
     if (nowMs - startedMs > options.bootTimeoutMs) {
       return {kind: 'deadline', seconds: Math.round((nowMs - startedMs) / 1000)};
     }
-    await Promise.race([ports.clock.sleep(POLL_INTERVAL_MS, options.signal), died]);
   }
 }
 

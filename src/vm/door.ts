@@ -1,0 +1,67 @@
+import type {Ssh, SshLine} from '../base/ports.ts';
+
+/** Under emulation sshd needs a second to say anything. */
+const WAIT_MS = 4_000;
+/**
+ * A connection that is opened before the guest's network is up is lost for seconds (libslirp asks for the guest's address once, and sends its SYN again after
+ * six), and one that is opened before sshd listens is refused at once. So one that is young is always there.
+ */
+const INTERVAL_MS = 500;
+
+/** The door of a guest that boots: knocked at until somebody answers. Disposing it lets go of all connections but the one that was taken. */
+export class Door implements Disposable {
+  /** Resolves when there is something to take. */
+  readonly answered: Promise<void>;
+  readonly #ssh: Ssh;
+  readonly #port: number;
+  readonly #stop = new AbortController();
+  #onAnswer: () => void = () => undefined;
+  #line: SshLine | undefined;
+  #waiting = 0;
+  #lastMs = Number.NEGATIVE_INFINITY;
+
+  constructor(ssh: Ssh, port: number) {
+    this.#ssh = ssh;
+    this.#port = port;
+    this.answered = new Promise(resolve => {
+      this.#onAnswer = resolve;
+    });
+  }
+
+  /** Knocks, unless somebody has just done so and still waits. */
+  knock(nowMs: number): void {
+    if (this.#waiting > 0 && nowMs - this.#lastMs < INTERVAL_MS) return;
+    this.#lastMs = nowMs;
+    this.#waiting++;
+    this.#ssh
+      .knock('127.0.0.1', this.#port, WAIT_MS, this.#stop.signal)
+      .then(
+        line => line && this.#answer(line),
+        () => undefined,
+      )
+      .finally(() => {
+        this.#waiting--;
+      });
+  }
+
+  /** The connection on which somebody answered, once. */
+  take(): SshLine | undefined {
+    const line = this.#line;
+    this.#line = undefined;
+    if (line) this.#stop.abort();
+    return line;
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop.abort();
+    this.#line?.close();
+  }
+
+  #answer(line: SshLine): void {
+    if (this.#line || this.#stop.signal.aborted) line.close();
+    else {
+      this.#line = line;
+      this.#onAnswer();
+    }
+  }
+}
