@@ -35,11 +35,12 @@ export async function runJob(
       prepareBuild({...ports, emit: job.emit}, plan.build, plan.archive.expectedBuildkit),
     );
     const context = {...ports, emit: job.emit, stage: job.stage};
-    await withMachine(plan, context, probe(job, signal), signal, async (vm, versions) => {
+    await withMachine(plan, context, probe(job, signal), signal, async (vm, versions, proven) => {
       const stop = AbortSignal.any([signal, vm.died]);
       job.found(versions);
       const devices = devicesOf(vm, ports.clock);
-      await runBuild({...context, login: vm.login, devices}, vm.session, versions, prepared, job.build, stop);
+      const machine = {...context, login: vm.login, devices, proven};
+      await runBuild(machine, vm.session, versions, prepared, job.build, stop);
       if (plan.vm.keepRunning) {
         await job.stage('outputs', 'Keep the VM running', () =>
           lendBuildkit(context, vm, address => job.lent(address), stop),

@@ -11,7 +11,7 @@ import type {DockerPorts} from './vm/find-docker.ts';
 import {chooseLauncher, type DockerLauncher, type LaunchSources} from './vm/launcher.ts';
 import type {Vm} from './vm/machine.ts';
 import type {QemuProgram} from './vm/qemu-args.ts';
-import {type GuestProbe, WarmStart, type WarmStartPorts} from './warm-start.ts';
+import {type GuestProbe, type Restored, WarmStart, type WarmStartPorts} from './warm-start.ts';
 
 export type MachinePorts = ArchivePorts &
   WarmStartPorts &
@@ -25,6 +25,12 @@ export const ANY_GUEST: GuestProbe<undefined> = {
 };
 
 /**
+ * What a machine is for. A restored one may still be being checked; what cannot be done anew in another machine waits for `proven`. When the check
+ * fails, it is called a second time, for a machine that was booted.
+ */
+export type MachineUse<Facts, T> = (vm: Vm, facts: Facts, proven: Promise<void>) => Promise<T>;
+
+/**
  * Obtains an archive, brings its machine up, lends it to `use`, and takes it down again, whatever happened. With a probe, a machine that was frozen when it was
  * ready goes on from there, and one that had to boot is frozen for the next time.
  */
@@ -33,7 +39,7 @@ export async function withMachine<Facts, T>(
   given: MachinePorts,
   probe: GuestProbe<Facts>,
   signal: AbortSignal,
-  use: (vm: Vm, facts: Facts) => Promise<T>,
+  use: MachineUse<Facts, T>,
 ): Promise<T> {
   const stage: RunStage = given.stage ?? ((_stage, _title, work) => work());
   const {processes} = given;
@@ -51,12 +57,48 @@ export async function withMachine<Facts, T>(
       : await qemuWay(plan, ports, launcher.qemu, archive, probe, signal);
   await using warm = way.warm;
   const up = await stage('vm', 'Start the VM', way.start);
-  await using vm = up.vm;
+  if (!('proven' in up)) return useBooted(up, warm, probe, signal, use);
+  const used = await useRestored(up, signal, use);
+  if ('result' in used) return used.result;
+  const vm = await stage('vm', 'Boot the VM instead', () => way.boot(used.reason));
+  return useBooted(vm, warm, probe, signal, use);
+}
+
+async function useBooted<Facts, T>(
+  booted: Vm,
+  warm: WarmStart<Facts> | undefined,
+  probe: GuestProbe<Facts>,
+  signal: AbortSignal,
+  use: MachineUse<Facts, T>,
+): Promise<T> {
+  await using vm = booted;
   try {
-    return await use(vm, 'facts' in up ? up.facts : await becomeReady(vm, warm, probe, signal));
+    return await use(vm, await becomeReady(vm, warm, probe, signal), Promise.resolve());
   } catch (error) {
     // The machine's death explains whatever broke because of it.
     throw signal.aborted ? error : await vm.explain(error);
+  }
+}
+
+/** @returns why the machine was not what it should be, and is gone, when its check failed; whatever `use` made of it does not count then. */
+async function useRestored<Facts, T>(
+  restored: Restored<Facts>,
+  signal: AbortSignal,
+  use: MachineUse<Facts, T>,
+): Promise<{readonly result: T} | {readonly reason: string}> {
+  const {facts, proven} = restored;
+  await using vm = restored.vm;
+  try {
+    return {result: await use(vm, facts, proven)};
+  } catch (error) {
+    if (signal.aborted) throw error;
+    // What breaks before the check is over may be broken because of what the check finds.
+    const doubt = await proven.then(
+      () => undefined,
+      cause => ({cause}),
+    );
+    if (signal.aborted || !doubt) throw signal.aborted ? error : await vm.explain(error);
+    return restored.doubt(await vm.explain(doubt.cause));
   }
 }
 
@@ -79,8 +121,10 @@ async function becomeReady<Facts>(
 interface Way<Facts> {
   /** Where machines are kept for the next time, if they are. */
   readonly warm: WarmStart<Facts> | undefined;
-  /** `facts` are those of a machine that is ready already. */
-  readonly start: () => Promise<{readonly vm: Vm; readonly facts: Facts} | {readonly vm: Vm}>;
+  /** Restored where that can be done, else booted. */
+  readonly start: () => Promise<Restored<Facts> | Vm>;
+  /** @param reason why it was not restored, for people. */
+  readonly boot: (reason?: string) => Promise<Vm>;
 }
 
 async function qemuWay<Facts>(
@@ -99,14 +143,17 @@ async function qemuWay<Facts>(
     });
   }
   const warm = await warmStart(plan, vmPlan, ports, qemu, archive, probe);
+  const decision = await chooseAccelerator(vmPlan.accelerator, ports);
+  const boot = (reason?: string): Promise<Vm> => {
+    const start = {kind: 'cold', ...(reason !== undefined && {reason})} as const;
+    return bootVm(ports, vmPlan, qemu, archive.diskPath, decision, start, signal);
+  };
   return {
     warm,
+    boot,
     async start() {
-      const decision = await chooseAccelerator(vmPlan.accelerator, ports);
       const restored = await warm?.restore(decision, signal);
-      if (restored && 'vm' in restored) return restored;
-      const start = {kind: 'cold', ...(restored && {reason: restored.reason})} as const;
-      return {vm: await bootVm(ports, vmPlan, qemu, archive.diskPath, decision, start, signal)};
+      return restored && 'vm' in restored ? restored : boot(restored?.reason);
     },
   };
 }
@@ -120,13 +167,11 @@ async function dockerWay<Facts>(
 ): Promise<Way<Facts>> {
   warnOfLoopback(plan, ports.emit);
   const image = await ports.stage('archive', 'Get the whole image', () => launcher.image(signal));
-  return {
-    warm: undefined,
-    async start() {
-      const decision = await chooseAccelerator(plan.vm.accelerator, {...ports, kvm: asRoot(ports.kvm)});
-      return {vm: await bootInDocker(ports, plan.vm, image, launcher.reason, decision, signal)};
-    },
+  const boot = async (): Promise<Vm> => {
+    const decision = await chooseAccelerator(plan.vm.accelerator, {...ports, kvm: asRoot(ports.kvm)});
+    return bootInDocker(ports, plan.vm, image, launcher.reason, decision, signal);
   };
+  return {warm: undefined, boot, start: boot};
 }
 
 /** In a container's network 10.0.2.2 is the container. */

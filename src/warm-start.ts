@@ -46,8 +46,18 @@ export interface GuestProbe<Facts> {
   check(session: Session, facts: Facts, signal: AbortSignal): Promise<void>;
 }
 
-/** Restored and checked within this time, or booted. */
+/** A machine that is back and whose check has not come to an end by then is given up. */
 const RESTORE_LIMIT_MS = 10_000;
+
+/** A machine that went on from where it was frozen, and is still being checked. */
+export interface Restored<Facts> {
+  readonly vm: Vm;
+  readonly facts: Facts;
+  /** The check. Only what can be done anew in another machine may go before it; once it has rejected, nothing of this one counts. */
+  readonly proven: Promise<void>;
+  /** Forgets the snapshot. @returns why, for people. */
+  doubt(error: unknown): Promise<{readonly reason: string}>;
+}
 
 /**
  * Machines that were frozen once they were ready, before anything of a user came into them. Nothing that goes wrong here stops a job: it boots then.
@@ -81,17 +91,21 @@ export class WarmStart<Facts> implements AsyncDisposable {
     });
   }
 
-  /** @returns a machine that is ready; or why there is none, once for people. @throws CanceledError */
+  /** @returns a machine that goes on; or why there is none, once for people. @throws CanceledError */
   async restore(
     decision: AcceleratorDecision,
     signal: AbortSignal,
-  ): Promise<{readonly vm: Vm; readonly facts: Facts} | {readonly reason: string}> {
+  ): Promise<Restored<Facts> | {readonly reason: string}> {
     const digest = await this.#digest(decision.accelerator);
     this.#bootStartedMs = this.#ports.clock.nowMs();
     if (digest === undefined) return {reason: 'this machine does not tell its CPU or QEMU apart from others'};
     const found = await this.#find(digest, signal);
     if (found.kind === 'none') return {reason: 'no snapshot of this archive on this machine yet'};
     if (found.kind === 'dropped') return this.#doubt(found.why);
+    const doubt = async (error: unknown): Promise<{readonly reason: string}> => {
+      await this.#snapshots.forget(digest);
+      return this.#doubt(messageOf(error));
+    };
     let vm: Vm | undefined;
     try {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(RESTORE_LIMIT_MS)]);
@@ -104,16 +118,17 @@ export class WarmStart<Facts> implements AsyncDisposable {
       const restored = await restoreVm(this.#ports, this.#plan, this.#qemu, this.#disk.path, frozen, limit);
       vm = restored;
       const facts = this.#probe.parse(restored.manifest.facts);
-      await this.#probe.check(vm.session, facts, AbortSignal.any([limit, vm.died]));
+      const proven = this.#probe.check(vm.session, facts, AbortSignal.any([limit, vm.died]));
+      // Whoever uses the machine learns of it when he waits for it.
+      proven.catch(() => undefined);
       this.#ports.emit({kind: 'booted', machine: vm.machine});
-      return {vm, facts};
+      return {vm, facts, proven, doubt};
     } catch (error) {
       await vm?.[Symbol.asyncDispose]();
       signal.throwIfAborted();
       // An input that is wrong is wrong for a boot, too.
       if (error instanceof UserError && error.input !== undefined) throw error;
-      await this.#snapshots.forget(digest);
-      return this.#doubt(messageOf(error));
+      return doubt(error);
     }
   }
 

@@ -104,6 +104,7 @@ export class SharedMachine {
         if (event.kind === 'notice') notices.push(event.message);
       },
       login: this.vm.login,
+      proven: Promise.resolve(),
       stage: <T>(_stage: unknown, _title: string, work: () => Promise<T>) => work(),
       ...options.ports,
     };

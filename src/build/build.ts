@@ -38,6 +38,8 @@ export type BuildContext = BuildPorts & {
   readonly login: (signal: AbortSignal) => Promise<InteractiveSession>;
   /** What can be plugged into this machine. */
   readonly devices?: Devices | undefined;
+  /** Resolves when the machine is known to be sound. The context may go in before; nothing that counts may be done. */
+  readonly proven: Promise<void>;
 };
 
 /** Sends the context in, runs buildctl, and fetches the results; `record` knows at any time how far it got. */
@@ -51,6 +53,7 @@ export async function runBuild(
 ): Promise<void> {
   const {plan, dockerfile, daemon} = prepared;
   if (changesDaemon(daemon)) {
+    await ports.proven;
     record.versions = await ports.stage('inspect', 'Configure buildkitd', () =>
       configureDaemon(ports, session, found, daemon, signal),
     );
@@ -63,6 +66,7 @@ export async function runBuild(
     foresee(prepared, real, ports.emit);
   for (const message of command.warnings) ports.emit({kind: 'warning', message});
   await using site = await openSite(ports, session, versions, prepared, record, signal);
+  await ports.proven;
   const run = await ports.stage('build', `Build on BuildKit ${versions.buildkit.version}`, () =>
     withLogins(site.session, site.layout.docker, prepared.logins, signal, env =>
       runBuildctl(site, commandAt(site, plan.request, release).argv, {
