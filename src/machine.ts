@@ -3,15 +3,16 @@ import {findQemuInRootfs} from './archive/qemu-in-image.ts';
 import {HOST_IN_GUEST} from './base/daemon.ts';
 import type {Emit, RunStage} from './base/events.ts';
 import type {Lender} from './base/ports.ts';
+import {BootLessons} from './boot-lessons.ts';
 import type {Plan} from './plan/plan.ts';
-import {asRoot, chooseAccelerator} from './vm/accelerator.ts';
+import {asRoot, chooseAccelerator, requireKvm} from './vm/accelerator.ts';
 import {bootVm} from './vm/boot.ts';
 import {bootInDocker} from './vm/boot-docker.ts';
 import type {DockerPorts} from './vm/find-docker.ts';
 import {chooseLauncher, type DockerLauncher, type LaunchSources} from './vm/launcher.ts';
 import type {Vm} from './vm/machine.ts';
 import type {QemuProgram} from './vm/qemu-args.ts';
-import {type GuestProbe, WarmStart, type WarmStartPorts} from './warm-start.ts';
+import {type GuestProbe, type WarmDisk, WarmStart, type WarmStartPorts} from './warm-start.ts';
 
 export type MachinePorts = ArchivePorts &
   WarmStartPorts &
@@ -39,6 +40,7 @@ export async function withMachine<Facts, T>(
   const {processes} = given;
   const outlives = plan.vm.keepRunning && given.lender?.outlives === true;
   const ports = outlives ? {...given, processes: {...processes, start: processes.startDetached}} : given;
+  await requireKvm(plan.vm.accelerator, ports.kvm, {asUser: plan.vm.launcher === 'qemu'});
   await using archive = await stage('archive', `Obtain the archive ${plan.archive.reference}`, () =>
     obtainArchive(ports, plan.archive, signal),
   );
@@ -98,15 +100,28 @@ async function qemuWay<Facts>(
       message: `this QEMU is built without ${qemu.lacks.join(', ')}, so the VM gets the published starter's devices, boots slower and is not kept`,
     });
   }
-  const warm = await warmStart(plan, vmPlan, ports, qemu, archive, probe);
+  const disk = await warmDisk(plan, ports, archive);
+  const {storeDir} = plan.archive;
+  const isWarm = vmPlan.snapshot === 'auto' && vmPlan.machine === 'auto' && (probe as unknown) !== ANY_GUEST;
+  const warm = isWarm ? new WarmStart(ports, vmPlan, qemu, disk, storeDir, probe) : undefined;
+  const lessons = new BootLessons(ports, qemu, disk, storeDir);
   return {
     warm,
     async start() {
-      const decision = await chooseAccelerator(vmPlan.accelerator, ports);
-      const restored = await warm?.restore(decision, signal);
+      const chosen = await chooseAccelerator(vmPlan.accelerator, ports);
+      const heeded = await lessons.heed(vmPlan, chosen);
+      const {plan: wayPlan, decision} = heeded;
+      const restored = wayPlan.machine === 'auto' ? await warm?.restore(decision, signal) : undefined;
       if (restored && 'vm' in restored) return restored;
-      const start = {kind: 'cold', ...(restored && {reason: restored.reason})} as const;
-      return {vm: await bootVm(ports, vmPlan, qemu, archive.diskPath, decision, start, signal)};
+      const reason = restored?.reason ?? heeded.why;
+      const start = {kind: 'cold', ...(reason !== undefined && {reason})} as const;
+      try {
+        const {diskPath} = archive;
+        return {vm: await bootVm(ports, wayPlan, qemu, diskPath, decision, start, signal, lessons.learn)};
+      } catch (error) {
+        if (!signal.aborted) await lessons.doubt();
+        throw error;
+      }
     },
   };
 }
@@ -139,23 +154,18 @@ function warnOfLoopback({build}: Plan, emit: Emit): void {
   });
 }
 
-async function warmStart<Facts>(
+/** The archive's disk as snapshots and lessons know it. */
+async function warmDisk(
   plan: Plan,
-  vmPlan: Plan['vm'],
-  ports: MachinePorts,
-  qemu: QemuProgram,
+  {files}: Pick<MachinePorts, 'files'>,
   {diskPath, diskDigest}: Archive,
-  probe: GuestProbe<Facts>,
-): Promise<WarmStart<Facts> | undefined> {
-  const isWanted = vmPlan.snapshot === 'auto' && vmPlan.machine === 'auto';
-  if (!isWanted || (probe as unknown) === ANY_GUEST) return undefined;
-  const disk = {
+): Promise<WarmDisk> {
+  return {
     path: diskPath,
-    identity: diskDigest ?? (await ports.files.identity(diskPath)),
+    identity: diskDigest ?? (await files.identity(diskPath)),
     isPortable: diskDigest !== undefined,
     label: plan.archive.reference,
   };
-  return new WarmStart(ports, vmPlan, qemu, disk, plan.archive.storeDir, probe);
 }
 
 /** What an archive brings for the launchers. */
