@@ -25,7 +25,11 @@ const RULES: Readonly<Record<string, {rooms: readonly string[]; foreign: readonl
   },
   forge: {rooms: ['base', 'host'], foreign: ['node:']},
   'job.ts': {rooms: ['base', 'plan', 'vm', 'build', 'machine.ts', 'warm-start.ts'], foreign: []},
-  'machine.ts': {rooms: ['base', 'plan', 'archive', 'vm', 'warm-start.ts'], foreign: []},
+  'machine.ts': {
+    rooms: ['base', 'plan', 'archive', 'vm', 'warm-start.ts', 'boot-lessons.ts'],
+    foreign: [],
+  },
+  'boot-lessons.ts': {rooms: ['base', 'archive', 'vm', 'warm-start.ts'], foreign: []},
   'warm-start.ts': {rooms: ['base', 'archive', 'vm'], foreign: []},
   actions: {
     rooms: ['base', 'plan', 'archive', 'host', 'report', 'job.ts'],

@@ -3,15 +3,16 @@ import {findQemuInRootfs} from './archive/qemu-in-image.ts';
 import {HOST_IN_GUEST} from './base/daemon.ts';
 import type {Emit, RunStage} from './base/events.ts';
 import type {Lender} from './base/ports.ts';
+import {BootLessons} from './boot-lessons.ts';
 import type {Plan} from './plan/plan.ts';
-import {asRoot, chooseAccelerator} from './vm/accelerator.ts';
+import {asRoot, chooseAccelerator, requireKvm} from './vm/accelerator.ts';
 import {bootVm} from './vm/boot.ts';
 import {bootInDocker} from './vm/boot-docker.ts';
 import type {DockerPorts} from './vm/find-docker.ts';
 import {chooseLauncher, type DockerLauncher, type LaunchSources} from './vm/launcher.ts';
 import type {Vm} from './vm/machine.ts';
 import type {QemuProgram} from './vm/qemu-args.ts';
-import {type GuestProbe, type Restored, WarmStart, type WarmStartPorts} from './warm-start.ts';
+import {type GuestProbe, type Restored, type WarmDisk, WarmStart, type WarmStartPorts} from './warm-start.ts';
 
 export type MachinePorts = ArchivePorts &
   WarmStartPorts &
@@ -45,6 +46,7 @@ export async function withMachine<Facts, T>(
   const {processes} = given;
   const outlives = plan.vm.keepRunning && given.lender?.outlives === true;
   const ports = outlives ? {...given, processes: {...processes, start: processes.startDetached}} : given;
+  await requireKvm(plan.vm.accelerator, ports.kvm, {asUser: plan.vm.launcher === 'qemu'});
   await using archive = await stage('archive', `Obtain the archive ${plan.archive.reference}`, () =>
     obtainArchive(ports, plan.archive, signal),
   );
@@ -142,17 +144,33 @@ async function qemuWay<Facts>(
       message: `this QEMU is built without ${qemu.lacks.join(', ')}, so the VM gets the published starter's devices, boots slower and is not kept`,
     });
   }
-  const warm = await warmStart(plan, vmPlan, ports, qemu, archive, probe);
-  const decision = await chooseAccelerator(vmPlan.accelerator, ports);
-  const boot = (reason?: string): Promise<Vm> => {
+  const disk = await warmDisk(plan, ports, archive);
+  const {storeDir} = plan.archive;
+  const isWarm = vmPlan.snapshot === 'auto' && vmPlan.machine === 'auto' && (probe as unknown) !== ANY_GUEST;
+  const warm = isWarm ? new WarmStart(ports, vmPlan, qemu, disk, storeDir, probe) : undefined;
+  const lessons = new BootLessons(ports, qemu, disk, storeDir);
+  let deciding: ReturnType<BootLessons['heed']> | undefined;
+  const decide = () => {
+    deciding ??= chooseAccelerator(vmPlan.accelerator, ports).then(chosen => lessons.heed(vmPlan, chosen));
+    return deciding;
+  };
+  const boot = async (doubt?: string): Promise<Vm> => {
+    const {plan: wayPlan, decision, why} = await decide();
+    const reason = doubt ?? why;
     const start = {kind: 'cold', ...(reason !== undefined && {reason})} as const;
-    return bootVm(ports, vmPlan, qemu, archive.diskPath, decision, start, signal);
+    try {
+      return await bootVm(ports, wayPlan, qemu, archive.diskPath, decision, start, signal, lessons.learn);
+    } catch (error) {
+      if (!signal.aborted) await lessons.doubt();
+      throw error;
+    }
   };
   return {
     warm,
     boot,
     async start() {
-      const restored = await warm?.restore(decision, signal);
+      const {plan: wayPlan, decision} = await decide();
+      const restored = wayPlan.machine === 'auto' ? await warm?.restore(decision, signal) : undefined;
       return restored && 'vm' in restored ? restored : boot(restored?.reason);
     },
   };
@@ -184,23 +202,18 @@ function warnOfLoopback({build}: Plan, emit: Emit): void {
   });
 }
 
-async function warmStart<Facts>(
+/** The archive's disk as snapshots and lessons know it. */
+async function warmDisk(
   plan: Plan,
-  vmPlan: Plan['vm'],
-  ports: MachinePorts,
-  qemu: QemuProgram,
+  {files}: Pick<MachinePorts, 'files'>,
   {diskPath, diskDigest}: Archive,
-  probe: GuestProbe<Facts>,
-): Promise<WarmStart<Facts> | undefined> {
-  const isWanted = vmPlan.snapshot === 'auto' && vmPlan.machine === 'auto';
-  if (!isWanted || (probe as unknown) === ANY_GUEST) return undefined;
-  const disk = {
+): Promise<WarmDisk> {
+  return {
     path: diskPath,
-    identity: diskDigest ?? (await ports.files.identity(diskPath)),
+    identity: diskDigest ?? (await files.identity(diskPath)),
     isPortable: diskDigest !== undefined,
     label: plan.archive.reference,
   };
-  return new WarmStart(ports, vmPlan, qemu, disk, plan.archive.storeDir, probe);
 }
 
 /** What an archive brings for the launchers. */

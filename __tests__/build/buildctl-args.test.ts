@@ -1,9 +1,10 @@
 import {describe, expect, test} from '@jest/globals';
 import {UserError} from '../../src/base/errors.ts';
-import type {BuildRequest} from '../../src/base/request.ts';
+import {type BuildRequest, OUTPUT_ATTRIBUTES} from '../../src/base/request.ts';
 import {version} from '../../src/base/version.ts';
 import {csvFields, csvLine} from '../../src/build/arg-list.ts';
 import {buildctlArgs} from '../../src/build/buildctl-args.ts';
+import {BUILD_ENTRIES} from '../../src/build/versions/build-entries.ts';
 import {layout, outputs, plain} from './buildctl-requests.ts';
 
 const argv = (change: Partial<BuildRequest>, release = 'v0.20.2') =>
@@ -229,4 +230,16 @@ test("a cache's credentials are in no message", () => {
   const text = 'type=s3,region=x,secret_access_key=hunter2,session_token=hunter2';
   expect(() => argv({cacheTo: [text]}, 'v0.10.6')).toThrow(/secret_access_key=\*\*\*/);
   expect(() => argv({cacheTo: [text]}, 'v0.10.6')).not.toThrow(/hunter2/);
+});
+
+test('the attributes that inputs are held against are those of the table', () => {
+  const named = BUILD_ENTRIES.filter(({kind, name}) => kind === 'exporter-option' && /^[\w.-]+$/.test(name));
+  expect(named.map(({name}) => name).sort()).toEqual([...OUTPUT_ATTRIBUTES].sort());
+});
+
+test('an attribute that no release knows is passed on, with a warning', () => {
+  const request = {...plain, ...outputs('type=oci,dest=x,a-key-of-a-fork=1,annotation.a=b')};
+  const {argv: words, warnings} = buildctlArgs(request, layout, version('v0.20.2'));
+  expect(words).toContain('type=oci,dest=/out/0,a-key-of-a-fork=1,annotation.a=b');
+  expect(warnings).toEqual(['outputs: no release of BuildKit knows "a-key-of-a-fork"; it is passed on']);
 });

@@ -198,6 +198,21 @@ describe('before anything is booted', () => {
     expect(events.some(event => event.kind === 'resource')).toBe(false);
   });
 
+  test('a KVM that is demanded and not there, before its archive is looked for', async () => {
+    const events: JobEvent[] = [];
+    const {result} = await play(
+      {context: contextOnly, archive: 'http://127.0.0.1:1/a/b:c', accelerator: 'kvm'},
+      {ports: {kvm: kvmAt('/no/such/kvm')}, onEvent: event => events.push(event)},
+    );
+    expect(result.outcome).toMatchObject({
+      kind: 'infra-failed',
+      stage: 'vm',
+      message: 'accelerator: kvm was asked for, but this machine has no /dev/kvm',
+      hint: expect.stringMatching(/or set accelerator: auto/),
+    });
+    expect(events.some(event => event.kind === 'stage-started' && event.stage === 'archive')).toBe(false);
+  });
+
   test('no QEMU: a bare disk brings none', async () => {
     const before = process.env.PATH;
     process.env.PATH = dir;

@@ -113,11 +113,21 @@ describe('bad values name the input, the value and what is allowed', () => {
     ['outputs', 'type=local', /dest=PATH/],
     ['outputs', 'type=tar,dest=-', /standard output/],
     ['outputs', 'type=image,dest=x', /without dest/],
+    ['outputs', 'type=local,dst=x', /outputs: "dst" of "type=local,dst=x" is no attribute/],
+    ['outputs', 'type=oci,dest=x,compresion=zstd', /"compresion".*is no attribute/],
+    ['outputs', 'type=image,name=a,pussh=true', /"pussh"/],
     ['secret-files', '../x=/etc/passwd', /an ID of letters/],
   ])('%s: %j', (name, text, message) => {
     expect(() => parsed({[name]: text})).toThrow(UserError);
     expect(() => parsed({[name]: text})).toThrow(message);
   });
+
+  test.each(['annotation.org.x/y=z', 'annotation-manifest[linux/amd64].a=b', 'a-key-of-a-fork=1'])(
+    'outputs with %s are taken',
+    attr => {
+      expect(parsed({outputs: `type=oci,dest=x,${attr}`}).outputs[0]?.attrs).toHaveLength(1);
+    },
+  );
 
   test('a secret is not repeated in the message', () => {
     expect(() => parsed({secrets: 'hunter2'})).toThrow(/not of the form ID=VALUE/);

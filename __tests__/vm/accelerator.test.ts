@@ -7,6 +7,7 @@ import {
   asRoot,
   chooseAccelerator,
   decideAccelerator,
+  requireKvm,
 } from '../../src/vm/accelerator.ts';
 
 const usable: KvmState = {kind: 'usable'};
@@ -90,4 +91,19 @@ test("a container's root may open what this user may not; what is absent stays a
   const denied: KvmState = {kind: 'denied', reason: 'EACCES'};
   expect(await asRoot(at(denied)).probe()).toEqual({kind: 'usable'});
   expect(await asRoot(at({kind: 'absent'})).probe()).toEqual({kind: 'absent'});
+});
+
+test.each([
+  ['auto', 'absent', true, true],
+  ['tcg', 'absent', true, true],
+  ['kvm', 'usable', true, true],
+  ['kvm', 'absent', true, false],
+  ['kvm', 'absent', false, false],
+  ['kvm', 'denied', true, false],
+  ['kvm', 'denied', false, true],
+] as const)('requireKvm %s, %s, as the user %s: %s', async (choice, kind, asUser, passes) => {
+  const state: KvmState = kind === 'denied' ? {kind, reason: 'EACCES'} : {kind};
+  const required = requireKvm(choice, {probe: async () => state, repair: async () => state}, {asUser});
+  if (passes) await required;
+  else await expect(required).rejects.toThrow(/^accelerator: kvm was asked for, but/);
 });

@@ -23,8 +23,8 @@ function argument(args: readonly string[], option: string): string | undefined {
 
 describe('qemuArgs', () => {
   test.each([
-    ['-machine', {}, 'pc,accel=tcg'],
-    ['-machine', {accelerator: 'kvm'}, 'pc,accel=kvm'],
+    ['-machine', {}, 'pc,accel=tcg,graphics=off'],
+    ['-machine', {accelerator: 'kvm'}, 'pc,accel=kvm,graphics=off'],
     ['-smp', {cpus: 4}, '4'],
     ['-m', {memoryMib: 512}, '512M'],
     ['-drive', {}, 'file=/a/vm.qcow2,if=ide,index=0,media=disk,format=qcow2,snapshot=on'],
@@ -84,10 +84,10 @@ describe('the fast line', () => {
     expect(argument(qemuArgs({...fast, ram: {path: '/s/ram', shared: false}}), '-object')).toMatch(
       /share=off$/,
     );
-    expect(argument(qemuArgs(fast), '-machine')).toBe('pc,accel=tcg,memory-backend=pc.ram');
+    expect(argument(qemuArgs(fast), '-machine')).toBe('pc,accel=tcg,graphics=off,memory-backend=pc.ram');
     const {ram: _, ...plain} = fast;
     expect(qemuArgs(plain)).not.toContain('-object');
-    expect(argument(qemuArgs(plain), '-machine')).toBe('pc,accel=tcg');
+    expect(argument(qemuArgs(plain), '-machine')).toBe('pc,accel=tcg,graphics=off');
   });
 
   test('the CPU is told only under TCG; a restored machine waits', () => {

@@ -114,12 +114,55 @@ describe('bootError', () => {
     ));
 });
 
-test.each([
-  [
-    'ALERT!  /dev/sda1 does not exist.  Dropping to a shell!',
-    'ALERT!  /dev/sda1 does not exist.  Dropping to a shell!',
-  ],
-  ['You are in emergency mode. After logging in', 'You are in emergency mode. After logging in'],
-  ['[  OK  ] Started panic-free.service', undefined],
-  ['', undefined],
-])('stuckLine %j', (console, line) => expect(stuckLine(console)).toBe(line));
+describe('stuckLine', () => {
+  test.each([
+    // initramfs-tools 0.122 (Ubuntu 16.04) and 0.142 (Debian 12)
+    ['Gave up waiting for root device.  Common problems:', undefined],
+    ['Gave up waiting for root file system device.  Common problems:', undefined],
+    ['ALERT!  /dev/sda1 does not exist.  Dropping to a shell!', undefined],
+    ['\r\n\r\n(initramfs) ', '(initramfs)'],
+    // dracut
+    [
+      'Generating "/run/initramfs/rdsosreport.txt"\r\nEntering emergency mode. Exit the shell to continue.',
+      'Entering emergency mode. Exit the shell to continue.',
+    ],
+    // mkinitfs of Alpine
+    [
+      'Mounting root: failed.\ninitramfs emergency recovery shell launched. Type',
+      'initramfs emergency recovery shell launched. Type',
+    ],
+    // systemd 229 (Ubuntu 16.04), 237 and later
+    ['Welcome to emergency mode! After logging in, type "journalctl -xb" to view', undefined],
+    ['You are in emergency mode. After logging in', undefined],
+    ['You are in rescue mode. After logging in', undefined],
+    [
+      '\r\nCannot open access to console, the root account is locked.\r\n',
+      'Cannot open access to console, the root account is locked.',
+    ],
+    [
+      'Give root password for maintenance\r\n(or press Control-D to continue): ',
+      'Give root password for maintenance',
+    ],
+    // SeaBIOS, GRUB
+    ['Boot failed: could not read the boot disk\r\n\r\nNo bootable device.', 'No bootable device.'],
+    ['error: unknown filesystem.\r\nEntering rescue mode...\r\ngrub rescue> ', 'grub rescue>'],
+    [
+      '   Minimal BASH-like line editing is supported. For the first word',
+      'Minimal BASH-like line editing is supported. For the first word',
+    ],
+    [
+      'error: no such device: 0.\r\nerror: you need to load the kernel first.',
+      'error: you need to load the kernel first.',
+    ],
+  ])('%j ends a boot', (console, line) => expect(stuckLine(console)).toBe(line ?? console));
+
+  test.each([
+    '[  OK  ] Started panic-free.service',
+    // GRUB boots on without what `search` did not find.
+    'error: no such device: 3f1c-77aa.\r\nLoading Linux 6.1 ...',
+    'Boot failed: not a bootable disk\r\nBooting from Hard Disk...',
+    'run-init: /sbin/init of (initramfs) is left',
+    '[  OK  ] Stopped target Emergency Mode.',
+    '',
+  ])('%j does not', console => expect(stuckLine(console)).toBeUndefined());
+});

@@ -26,9 +26,8 @@ export function judge(entry: StoredEntry | undefined, bootId: string): Trust {
   return {kind: 'whole'};
 }
 
-/** The other kinds are folders. */
 function isFile({key}: StoredEntry): boolean {
-  return key.kind === 'disks' || key.kind === 'documents' || key.kind === 'layers';
+  return key.kind !== 'rootfs' && key.kind !== 'snapshots';
 }
 
 export interface EvictionOptions {

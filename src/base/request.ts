@@ -47,6 +47,34 @@ export type ClientPlace = (typeof CLIENT_PLACES)[number];
 export const OUTPUT_TYPES = ['local', 'tar', 'oci', 'docker', 'image'] as const;
 export type OutputType = (typeof OUTPUT_TYPES)[number];
 
+/** Attributes of an output that some release reads; `annotation…` has a key in its name. Others are passed on, since a fork may know them. */
+export const OUTPUT_ATTRIBUTES = [
+  'annotation',
+  'attestation-inline',
+  'attestation-prefix',
+  'buildinfo',
+  'buildinfo-attrs',
+  'compression',
+  'compression-level',
+  'danging-name-empty-only',
+  'dangling-name-prefix',
+  'force-compression',
+  'mode',
+  'name',
+  'name-canonical',
+  'oci-artifact',
+  'oci-mediatypes',
+  'platform-split',
+  'prefer-nondist-layers',
+  'push',
+  'push-by-digest',
+  'registry.insecure',
+  'rewrite-timestamp',
+  'store',
+  'tar',
+  'unpack',
+] as const;
+
 /** One `outputs` entry: `type=local,dest=out`. */
 export interface OutputSpec {
   readonly type: OutputType;

@@ -53,6 +53,8 @@ function namedAttrs(output: OutputSpec, tags: readonly string[]): readonly KeyVa
 /** Releases skip options that they do not know without a word, so the table has to speak; what it does not know either is passed on. */
 function knownOption(args: ArgList, type: string, {key, value}: KeyValue): boolean {
   const entry = optionIds(type, key, value).map(findEntry).find(Boolean);
+  if (!entry)
+    args.warnings.push(`outputs: no release of BuildKit knows ${JSON.stringify(key)}; it is passed on`);
   if (!entry || (entry.exporters && !entry.exporters.includes(type))) return true;
   return args.allows(entry.id, 'outputs', `type=${type},${key}=${value}`);
 }

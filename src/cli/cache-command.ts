@@ -17,6 +17,7 @@ const KIND_NAMES: Readonly<Record<StoreKind, string>> = {
   disks: 'disk',
   documents: 'manifest',
   layers: 'layer',
+  notes: 'note',
   rootfs: 'rootfs',
   snapshots: 'snapshot',
 };

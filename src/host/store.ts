@@ -29,12 +29,13 @@ const SUFFIX: Readonly<Record<StoreKind, string>> = {
   disks: '.qcow2',
   documents: '.documents',
   layers: '.tar',
+  notes: '.note',
   rootfs: '',
   snapshots: '',
 };
 
 /**
- * The store's folder: `disks/<hex>.qcow2`, `documents/<hex>.documents`, `layers/<hex>.tar`, `rootfs/<hex>/` and `snapshots/<hex>/`, each with its record
+ * The store's folder: `disks/<hex>.qcow2`, `documents/<hex>.documents`, `layers/<hex>.tar`, `notes/<hex>.note`, `rootfs/<hex>/` and `snapshots/<hex>/`, each with its record
  * `<hex>.json` beside it, whose modification time is the last use.
  * There is no index that could be torn: each entry stands for itself, and is there once its record is.
  */

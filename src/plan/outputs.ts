@@ -1,12 +1,13 @@
 import {parse} from 'csv-parse/sync';
-import type {UserError} from '../base/errors.ts';
-import {type KeyValue, OUTPUT_TYPES, type OutputSpec} from '../base/request.ts';
+import {UserError} from '../base/errors.ts';
+import {nearest} from '../base/nearest.ts';
+import {type KeyValue, OUTPUT_ATTRIBUTES, OUTPUT_TYPES, type OutputSpec} from '../base/request.ts';
 import {bad} from './values.ts';
 
 /**
  * One `outputs` item as buildx reads it: CSV fields `key=value` (`type=local,dest=out`), or a bare path for `type=local`.
  * `type=registry` is an image that is pushed; `type=cacheonly` asks for no result and gives none.
- * @throws UserError for a type that is not a buildctl exporter, a missing `dest`, or `-`.
+ * @throws UserError for a type that is not a buildctl exporter, a missing `dest`, `-`, or a key that is nearly one that is known: BuildKit skips it without a word.
  */
 export function parseOutput(item: string): readonly OutputSpec[] {
   if (item === '-') throw stdoutRefused(item);
@@ -23,6 +24,7 @@ export function parseOutput(item: string): readonly OutputSpec[] {
   if (type === undefined) {
     throw bad('outputs', item, `type=${OUTPUT_TYPES.join(', ')}, registry or cacheonly`);
   }
+  for (const {key} of all) refuseTypo(item, key);
   const dest = attribute(all, 'dest');
   if (dest === '-') throw stdoutRefused(item);
   const attrs = all.filter(({key}) => key !== 'type' && key !== 'dest');
@@ -39,6 +41,21 @@ export function parseOutput(item: string): readonly OutputSpec[] {
   if (!dest)
     throw bad('outputs', item, `type=${type},dest=PATH: the result has to go somewhere on the runner`);
   return [{type, dest, attrs}];
+}
+
+function refuseTypo(item: string, key: string): void {
+  const known: readonly string[] = ['type', 'dest', ...OUTPUT_ATTRIBUTES];
+  if (known.includes(key) || /^annotation[-.[]/.test(key)) return;
+  const near = nearest(key, known);
+  if (near === undefined) return;
+  throw new UserError(
+    `outputs: ${JSON.stringify(key)} of ${JSON.stringify(item)} is no attribute that a BuildKit knows`,
+    {
+      input: 'outputs',
+      stage: 'inputs',
+      hint: `did you mean "${near}"? All are: ${known.join(', ')}`,
+    },
+  );
 }
 
 function csvFields(item: string): string[] {

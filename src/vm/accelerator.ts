@@ -53,6 +53,20 @@ export async function chooseAccelerator(
   return decision;
 }
 
+/**
+ * Before anything is downloaded: whether a KVM that is demanded can be had at all.
+ * @param asUser false when a container may run the machine, whose root may open what this user may not.
+ * @throws UserError
+ */
+export async function requireKvm(
+  choice: AcceleratorChoice,
+  kvm: Kvm,
+  {asUser}: {readonly asUser: boolean},
+): Promise<void> {
+  if (choice === 'kvm')
+    await chooseAccelerator(choice, {kvm: asUser ? kvm : asRoot(kvm), emit: () => undefined});
+}
+
 /** KVM as a container's root has it: whether this user may open the device does not matter. */
 export function asRoot(kvm: Kvm): Kvm {
   const probe = async (): Promise<KvmState> => {

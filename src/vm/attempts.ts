@@ -56,6 +56,11 @@ function kvmReason(last: Attempt, failure: BootFailure): string | undefined {
   return undefined;
 }
 
+/** A failed attempt in a few words. */
+export function describeFailure(attempt: Attempt, failure: BootFailure): string {
+  return kvmReason(attempt, failure) ?? `not on a virtio disk: ${describe(failure)}`;
+}
+
 function describe(failure: BootFailure): string {
   switch (failure.kind) {
     case 'died':

@@ -4,6 +4,7 @@ import {type Attempt, firstAttempt} from './attempts.ts';
 import {bootInTurns, comeUp, type FailedBoot} from './come-up.ts';
 import {explainFailure} from './death.ts';
 import {freeze} from './freeze.ts';
+import type {Lesson} from './lesson.ts';
 import {qemuFacts, type Vm, type VmPlan, type VmPorts} from './machine.ts';
 import {emptyQcow2, virtualSize} from './overlay.ts';
 import {type MachineSpec, machinePaths, type QemuProgram} from './qemu-args.ts';
@@ -22,9 +23,14 @@ export async function bootVm(
   decision: AcceleratorDecision,
   start: StartFacts,
   signal: AbortSignal,
+  onLearnt?: (lessons: readonly Lesson[]) => Promise<void>,
 ): Promise<Vm> {
-  return bootInTurns(ports, plan, firstAttempt(plan, decision), attempt =>
-    tryBoot(ports, plan, qemu, diskPath, attempt, start, signal),
+  return bootInTurns(
+    ports,
+    plan,
+    firstAttempt(plan, decision),
+    attempt => tryBoot(ports, plan, qemu, diskPath, attempt, start, signal),
+    onLearnt,
   );
 }
 

@@ -1,7 +1,8 @@
 import type {Emit} from '../base/events.ts';
-import type {Child, InteractiveSession} from '../base/ports.ts';
-import {type Attempt, attemptTimeoutMs, nextAttempt} from './attempts.ts';
+import type {Child, Clock, InteractiveSession} from '../base/ports.ts';
+import {type Attempt, attemptTimeoutMs, describeFailure, nextAttempt} from './attempts.ts';
 import {CONSOLE_TAIL_BYTES, deathSignal} from './death.ts';
+import {type Lesson, learn, type Turn} from './lesson.ts';
 import {login} from './login.ts';
 import type {VmPlan, VmPorts} from './machine.ts';
 import type {Accelerator} from './qemu-args.ts';
@@ -23,21 +24,31 @@ export interface Started {
 
 /**
  * Tries to boot, and what fails for a known reason once more in another way.
+ * @param onLearnt is told what the next boot of the same disk can do without.
  * @throws UserError with the console's tail when no way is left.
  */
 export async function bootInTurns<T extends object>(
-  {emit}: {readonly emit: Emit},
+  {emit, clock}: {readonly emit: Emit; readonly clock: Pick<Clock, 'nowMs'>},
   plan: Pick<VmPlan, 'accelerator' | 'bootTimeoutMs'>,
   first: Attempt,
   tryBoot: (attempt: Attempt) => Promise<T | FailedBoot>,
+  onLearnt: (lessons: readonly Lesson[]) => Promise<void> = async () => undefined,
 ): Promise<T> {
   let attempt = first;
+  let turns: readonly Turn[] = [];
   while (true) {
+    const startedMs = clock.nowMs();
     const tried = await tryBoot(attempt);
-    if (!('failure' in tried)) return tried;
+    if (!('failure' in tried)) {
+      const lessons = learn(plan, turns, {bootMs: clock.nowMs() - startedMs});
+      if (lessons.length > 0) await onLearnt(lessons);
+      return tried;
+    }
     const next = nextAttempt(plan, attempt, tried.failure);
     if (!next) throw bootError(tried.failure, tried.consoleTail, attemptTimeoutMs(plan, attempt));
     emit({kind: 'warning', message: next.warning});
+    const description = describeFailure(attempt, tried.failure);
+    turns = [...turns, {failed: attempt, failure: tried.failure, next: next.attempt, description}];
     attempt = next.attempt;
   }
 }

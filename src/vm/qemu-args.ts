@@ -71,7 +71,7 @@ export function qemuArgs(spec: MachineSpec): readonly string[] {
  */
 function publishedArgs(spec: MachineSpec, diskPath: string): readonly string[] {
   return [
-    ...commonArgs(spec, `pc,accel=${spec.accelerator}`),
+    ...commonArgs(spec, ''),
     '-drive',
     `file=${escapeComma(diskPath)},if=ide,index=0,media=disk,format=qcow2,snapshot=on`,
     '-vga',
@@ -95,7 +95,7 @@ function fastArgs(spec: MachineSpec, disk: Extract<MachineDisk, {kind: 'chain'}>
     : [];
   return [
     ...backend,
-    ...commonArgs(spec, `pc,accel=${spec.accelerator}${spec.ram ? ',memory-backend=pc.ram' : ''}`),
+    ...commonArgs(spec, spec.ram ? ',memory-backend=pc.ram' : ''),
     ...chainArgs(disk),
     '-device',
     `virtio-blk-pci,drive=${nodeName(disk.readOnly.length)}`,
@@ -106,7 +106,7 @@ function fastArgs(spec: MachineSpec, disk: Extract<MachineDisk, {kind: 'chain'}>
     '-netdev',
     'user,id=net0,hostfwd=tcp:127.0.0.1:0-:22',
     '-device',
-    'virtio-net-pci,netdev=net0,romfile=',
+    `virtio-net-pci,netdev=net0,romfile=,addr=${PUBLISHED_NIC_SLOT}`,
     '-device',
     'virtio-serial-pci',
     '-chardev',
@@ -117,7 +117,11 @@ function fastArgs(spec: MachineSpec, disk: Extract<MachineDisk, {kind: 'chain'}>
   ];
 }
 
-function commonArgs(spec: MachineSpec, machine: string): readonly string[] {
+/** The PCI slot of the network card on the published line, behind bridges and graphics. Guests name the card by it: a netplan that says `ens3` has no network otherwise. */
+const PUBLISHED_NIC_SLOT = 3;
+
+/** `graphics=off` is what `-nographic` tells the firmware: that SeaBIOS and boot loaders without a serial driver talk on the console, too. */
+function commonArgs(spec: MachineSpec, machineOptions: string): readonly string[] {
   const paths = machinePaths(spec.runDir);
   return [
     '-name',
@@ -125,7 +129,7 @@ function commonArgs(spec: MachineSpec, machine: string): readonly string[] {
     '-nodefaults',
     '-no-user-config',
     '-machine',
-    machine,
+    `pc,accel=${spec.accelerator},graphics=off${machineOptions}`,
     '-smp',
     String(spec.cpus),
     '-m',

@@ -62,10 +62,35 @@ export async function watchBoot(
   }
 }
 
-const STUCK_TAIL_BYTES = 4 * 1024;
-/** The kernel's panic; initramfs-tools, dracut and systemd when the root file system does not come; SeaBIOS and GRUB without a disk. */
-const STUCK =
-  /Kernel panic - not syncing.*|ALERT!.*does not exist.*|dracut-initqueue.*timeout.*|You are in (?:emergency|rescue) mode.*|No bootable device.*|error: no such device:.*|grub rescue>.*/;
+/** A panic of many CPUs prints their stacks behind the line that matters. */
+const STUCK_TAIL_BYTES = 16 * 1024;
+
+/**
+ * What is said by one that waits for a person from then on, or has ended. A boot loader's or initramfs's mere error is none of these: many go on after it.
+ */
+const STUCK_LINES: readonly string[] = [
+  // Linux
+  'Kernel panic - not syncing.*',
+  // initramfs-tools without the root file system; its shell after any other trouble
+  'Gave up waiting for root (?:file system )?device.*',
+  'ALERT!.*does not exist.*',
+  '(?<=^|[\\r\\n])\\(initramfs\\) ',
+  // dracut
+  'dracut-initqueue.*timeout.*',
+  'Entering emergency mode\\. Exit the shell to continue.*',
+  // mkinitfs (Alpine)
+  'initramfs emergency recovery shell launched.*',
+  // systemd, in the words of each of its ages, and sulogin
+  '(?:You are in|Welcome to) (?:emergency|rescue) mode.*',
+  'Cannot open access to console, the root account is locked.*',
+  '(?:Give root password|Press Enter) for (?:system )?maintenance.*',
+  // SeaBIOS and GRUB
+  'No bootable device.*',
+  'grub rescue>.*',
+  'Minimal BASH-like line editing is supported.*',
+  'error: you need to load the kernel first.*',
+];
+const STUCK = new RegExp(STUCK_LINES.join('|'), 'i');
 
 /** What a console's tail says when the boot cannot go on by itself. */
 export function stuckLine(consoleTail: string): string | undefined {
