@@ -38,9 +38,11 @@ export function guestOutput(index: number): string {
 const PREPARE = `
 set -e
 umask 077
-# The disk with the context of an earlier build.
-while umount "$1" 2> /dev/null; do :; done
-rm -rf /var/lib/buildkit-archive /run/buildkit-archive
+# An earlier build; the disk with its context first.
+if [ -e /var/lib/buildkit-archive ] || [ -e /run/buildkit-archive ]; then
+  while umount "$1" 2> /dev/null; do :; done
+  rm -rf /var/lib/buildkit-archive /run/buildkit-archive
+fi
 mkdir -p "$1" "$2" "$3" "$4"
 mkfifo "$5"
 `;
