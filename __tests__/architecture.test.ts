@@ -24,7 +24,8 @@ const RULES: Readonly<Record<string, {rooms: readonly string[]; foreign: readonl
     ],
   },
   forge: {rooms: ['base', 'host'], foreign: ['node:']},
-  'job.ts': {rooms: ['base', 'plan', 'vm', 'build', 'machine.ts', 'warm-start.ts'], foreign: []},
+  'job.ts': {rooms: ['base', 'plan', 'vm', 'build', 'machine.ts', 'warm-start.ts', 'derive.ts'], foreign: []},
+  'derive.ts': {rooms: ['base', 'archive', 'build'], foreign: []},
   'machine.ts': {
     rooms: ['base', 'plan', 'archive', 'vm', 'warm-start.ts', 'boot-lessons.ts'],
     foreign: [],
@@ -47,6 +48,8 @@ const RULES: Readonly<Record<string, {rooms: readonly string[]; foreign: readonl
       'forge',
       'job.ts',
       'machine.ts',
+      'derive.ts',
+      'warm-start.ts',
     ],
     foreign: ['node:'],
   },

@@ -12,6 +12,7 @@ import {
 import {type BuildPorts, type BuildRecord, prepareBuild, runBuild} from './build/build.ts';
 import {awaitBuildkit, checkAlive, inspect, parseVersions, versionMismatch} from './build/inspect.ts';
 import {lendBuildkit} from './build/lend.ts';
+import {Derivation} from './derive.ts';
 import {type MachinePorts, withMachine} from './machine.ts';
 import type {Plan} from './plan/plan.ts';
 import {devicesOf} from './vm/devices.ts';
@@ -35,7 +36,9 @@ export async function runJob(
       prepareBuild({...ports, emit: job.emit}, plan.build, plan.archive.expectedBuildkit),
     );
     const context = {...ports, emit: job.emit, stage: job.stage};
-    await withMachine(plan, context, probe(job, signal), signal, async (vm, versions, proven) => {
+    await using derivation =
+      plan.derive && (await Derivation.open(context, plan.derive, plan.archive, signal));
+    await withMachine(plan, context, probe(job, derivation, signal), signal, async (vm, versions, proven) => {
       const stop = AbortSignal.any([signal, vm.died]);
       job.found(versions);
       const devices = devicesOf(vm, ports.clock);
@@ -54,12 +57,16 @@ export async function runJob(
 }
 
 /** How to know that a machine's BuildKit is up, and which one it is. */
-function probe(job: Job, signal: AbortSignal): GuestProbe<Versions> {
+function probe(job: Job, derivation: Derivation | undefined, signal: AbortSignal): GuestProbe<Versions> {
   return {
+    isWarm: true,
+    content: derivation?.identity,
+    prepare: async () => derivation?.prepare(signal),
     async ready({session, died}) {
       const stop = AbortSignal.any([signal, died]);
       await job.stage('vm', 'Wait for BuildKit', () => awaitBuildkit(session, stop));
-      return job.stage('inspect', 'Look what the VM holds', () => inspect(session, stop));
+      const found = await job.stage('inspect', 'Look what the VM holds', () => inspect(session, stop));
+      return derivation?.apply(session, found, stop) ?? found;
     },
     parse: parseVersions,
     check: (session, versions, stop) => checkAlive(session, versions, stop),
@@ -113,7 +120,12 @@ class Job {
   found(versions: Versions): void {
     this.#vmFacts = {...this.#vmFacts, versions};
     this.emit({kind: 'inspected', versions});
-    const mismatch = versionMismatch(this.#plan.archive.expectedBuildkit, versions);
+    // A build of one's own calls itself what it likes.
+    const expected =
+      versions.derived && this.#plan.derive?.source.kind === 'path'
+        ? undefined
+        : this.#plan.archive.expectedBuildkit;
+    const mismatch = versionMismatch(expected, versions);
     if (mismatch !== undefined) this.emit({kind: 'warning', message: mismatch});
   }
 

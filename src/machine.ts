@@ -18,8 +18,9 @@ export type MachinePorts = ArchivePorts &
   WarmStartPorts &
   DockerPorts & {readonly stage?: RunStage; readonly lender?: Lender};
 
-/** For a use that asks for nothing but a login: such a machine is neither restored nor kept. */
+/** For a use that asks for nothing but a login. */
 export const ANY_GUEST: GuestProbe<undefined> = {
+  isWarm: false,
   ready: async () => undefined,
   parse: () => undefined,
   check: async () => undefined,
@@ -58,11 +59,11 @@ export async function withMachine<Facts, T>(
       ? await dockerWay<Facts>(plan, {...ports, stage}, launcher, signal)
       : await qemuWay(plan, ports, launcher.qemu, archive, probe, signal);
   await using warm = way.warm;
-  const up = await stage('vm', 'Start the VM', way.start);
-  if (!('proven' in up)) return useBooted(up, warm, probe, signal, use);
-  const used = await useRestored(up, signal, use);
-  if ('result' in used) return used.result;
-  const vm = await stage('vm', 'Boot the VM instead', () => way.boot(used.reason));
+  const restored = await (way.restore && stage('vm', 'Look for a frozen VM', way.restore));
+  const used = restored && 'vm' in restored ? await useRestored(restored, signal, use) : restored;
+  if (used && 'result' in used) return used.result;
+  await probe.prepare?.();
+  const vm = await stage('vm', 'Boot the VM', () => way.boot(used?.reason));
   return useBooted(vm, warm, probe, signal, use);
 }
 
@@ -123,8 +124,8 @@ async function becomeReady<Facts>(
 interface Way<Facts> {
   /** Where machines are kept for the next time, if they are. */
   readonly warm: WarmStart<Facts> | undefined;
-  /** Restored where that can be done, else booted. */
-  readonly start: () => Promise<Restored<Facts> | Vm>;
+  /** Absent where nothing is kept. */
+  readonly restore?: (() => Promise<Restored<Facts> | {readonly reason: string} | undefined>) | undefined;
   /** @param reason why it was not restored, for people. */
   readonly boot: (reason?: string) => Promise<Vm>;
 }
@@ -146,7 +147,7 @@ async function qemuWay<Facts>(
   }
   const disk = await warmDisk(plan, ports, archive);
   const {storeDir} = plan.archive;
-  const isWarm = vmPlan.snapshot === 'auto' && vmPlan.machine === 'auto' && (probe as unknown) !== ANY_GUEST;
+  const isWarm = vmPlan.snapshot === 'auto' && vmPlan.machine === 'auto' && probe.isWarm;
   const warm = isWarm ? new WarmStart(ports, vmPlan, qemu, disk, storeDir, probe) : undefined;
   const lessons = new BootLessons(ports, qemu, disk, storeDir);
   let deciding: ReturnType<BootLessons['heed']> | undefined;
@@ -168,11 +169,12 @@ async function qemuWay<Facts>(
   return {
     warm,
     boot,
-    async start() {
-      const {plan: wayPlan, decision} = await decide();
-      const restored = wayPlan.machine === 'auto' ? await warm?.restore(decision, signal) : undefined;
-      return restored && 'vm' in restored ? restored : boot(restored?.reason);
-    },
+    restore:
+      warm &&
+      (async () => {
+        const {plan: wayPlan, decision} = await decide();
+        return wayPlan.machine === 'auto' ? warm.restore(decision, signal) : undefined;
+      }),
   };
 }
 
@@ -189,7 +191,7 @@ async function dockerWay<Facts>(
     const decision = await chooseAccelerator(plan.vm.accelerator, {...ports, kvm: asRoot(ports.kvm)});
     return bootInDocker(ports, plan.vm, image, launcher.reason, decision, signal);
   };
-  return {warm: undefined, boot, start: boot};
+  return {warm: undefined, boot};
 }
 
 /** In a container's network 10.0.2.2 is the container. */

@@ -38,6 +38,12 @@ export interface WarmDisk {
 
 /** What a machine is used for: how to know that it can do it. */
 export interface GuestProbe<Facts> {
+  /** False for a use whose machine is neither restored nor kept. */
+  readonly isWarm: boolean;
+  /** What it puts into the machine in place of the archive's own, so that such a machine is not taken for another. */
+  readonly content?: string | undefined;
+  /** Fetches what `ready` needs, before a machine is booted for it. */
+  prepare?(): Promise<unknown>;
   /** Waits until a machine that has just booted can do its work, and says what it is. */
   ready(vm: Vm): Promise<Facts>;
   /** Reads facts that were kept. @throws when they are no such facts. */
@@ -196,6 +202,7 @@ export class WarmStart<Facts> implements AsyncDisposable {
       spec: {accelerator, cpus, memoryMib},
       cpu: await this.#ports.cpu.facts(),
       agent: this.#ports.agents.version,
+      content: this.#probe.content,
     });
     if (key === undefined) return undefined;
     const hash = this.#ports.registry.createHash('sha256');

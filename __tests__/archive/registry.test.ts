@@ -10,7 +10,6 @@ import {
 import {progressMeter, progressText} from '../../src/archive/registry/progress.ts';
 import {followRedirects} from '../../src/archive/registry/redirect.ts';
 import type {Http, HttpRequest} from '../../src/base/http.ts';
-import {parseReference} from '../../src/plan/reference.ts';
 
 describe('parseChallenges', () => {
   test.each([
@@ -147,7 +146,7 @@ describe('followRedirects', () => {
     timeoutMs: 1,
     signal: new AbortController().signal,
   });
-  const reference = parseReference('r.example/x', 'archive');
+  const origin = {name: 'r.example/x', plainHttp: false, hint: 'name another'};
 
   test.each([
     ['another host', 'https://cdn.example/blob', false],
@@ -157,7 +156,7 @@ describe('followRedirects', () => {
     ['a relative path', '/other', true],
   ])('to %s', async (_name, location, keeps) => {
     const {http, sent} = fake({'https://r.example/v2': location});
-    const {isOwn} = await followRedirects(http, reference, start('https://r.example/v2'));
+    const {isOwn} = await followRedirects(http, origin, start('https://r.example/v2'));
     expect(sent[1]?.headers?.authorization).toBe(keeps ? 'secret' : undefined);
     expect(sent[1]?.headers?.range).toBe('bytes=5-');
     expect(isOwn).toBe(keeps);
@@ -168,7 +167,7 @@ describe('followRedirects', () => {
       'https://r.example/v2': 'https://cdn.example/a',
       'https://cdn.example/a': 'https://r.example/b',
     });
-    await followRedirects(http, reference, start('https://r.example/v2'));
+    await followRedirects(http, origin, start('https://r.example/v2'));
     expect(sent.map(({headers}) => headers?.authorization)).toEqual(['secret', undefined, undefined]);
   });
 
@@ -177,10 +176,10 @@ describe('followRedirects', () => {
       'https://r.example/v2': 'http://cdn.example/a',
       'http://r.example/v2': 'http://cdn.example/a',
     };
-    await expect(followRedirects(fake(table).http, reference, start('https://r.example/v2'))).rejects.toThrow(
-      'r.example/x:latest: r.example redirects to http://cdn.example, which is not encrypted',
+    await expect(followRedirects(fake(table).http, origin, start('https://r.example/v2'))).rejects.toThrow(
+      'r.example/x: r.example redirects to http://cdn.example, which is not encrypted',
     );
-    const asked = parseReference('http://r.example/x', 'archive');
+    const asked = {...origin, plainHttp: true};
     const {isOwn} = await followRedirects(fake(table).http, asked, start('http://r.example/v2'));
     expect(isOwn).toBe(false);
   });
@@ -190,7 +189,7 @@ describe('followRedirects', () => {
       'https://r.example/v2': 'https://cdn.example/a?signature=secret',
       'https://cdn.example/a?signature=secret': 'http://elsewhere.example/?signature=secret',
     };
-    const failed = followRedirects(fake(table).http, reference, start('https://r.example/v2'));
+    const failed = followRedirects(fake(table).http, origin, start('https://r.example/v2'));
     await expect(failed).rejects.toThrow('cdn.example redirects to http://elsewhere.example, which');
   });
 });

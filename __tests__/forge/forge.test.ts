@@ -3,12 +3,12 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 import {CanceledError} from '../../src/base/errors.ts';
+import {unitsFor} from '../../src/base/units.ts';
 import {kept, recipeKey, sweep, withTempDir} from '../../src/forge/cache.ts';
 import {defaultName, hostnameOf, labelsOf} from '../../src/forge/main.ts';
 import {run, ToolError} from '../../src/forge/run.ts';
 import {aptTransportOptions, mmdebstrapArgs, systemFiles} from '../../src/forge/system.ts';
 import {checkTools, missingTools, neededTools, toolEnv} from '../../src/forge/tools.ts';
-import {unitsFor} from '../../src/forge/units.ts';
 
 let dir: string;
 beforeEach(async () => {

@@ -1,7 +1,7 @@
 import {describe, expect, test} from '@jest/globals';
+import {unitsFor} from '../../src/base/units.ts';
 import {type ArchiveDisk, injectionsFor} from '../../src/forge/disk.ts';
 import {debugfsComplaints, debugfsScript} from '../../src/forge/inject.ts';
-import {unitsFor} from '../../src/forge/units.ts';
 
 describe('debugfsScript', () => {
   test('writes with an explicit mode, makes missing folders once, replaces what is there', () => {

@@ -1,5 +1,6 @@
 import {describe, expect, test} from '@jest/globals';
-import {elfProblem, isBuildkitBinary, parseVersionLine} from '../../src/forge/source/binaries.ts';
+import {elfProblem, isBuildkitBinary} from '../../src/base/derive.ts';
+import {parseVersionLine} from '../../src/forge/source/binaries.ts';
 import {knownCommit} from '../../src/forge/source/commits.ts';
 import {
   goBuildArgs,

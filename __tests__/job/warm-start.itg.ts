@@ -177,7 +177,12 @@ describe('cold, frozen, restored', () => {
     const emit = (event: JobEvent): void => {
       if (event.kind === 'booted') restored = event.machine.start?.kind === 'restored';
     };
-    const probe = {ready: async () => undefined, parse: () => undefined, check: async () => undefined};
+    const probe = {
+      isWarm: true,
+      ready: async () => undefined,
+      parse: () => undefined,
+      check: async () => undefined,
+    };
     return withMachine(
       {...plan, archive: {...plan.archive, storeDir}},
       {...localPorts, emit},

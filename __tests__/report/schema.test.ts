@@ -66,6 +66,7 @@ const COMPLETE: Complete<Omit<JobResult, 'outcome'>> = {
     architecture: 'a',
     systemd: {version: '252', state: 'degraded', failedUnits: ['x.service']},
     workers: [{id: 'w', platforms: ['linux/amd64'], labels: {a: 'b'}, snapshotter: 'overlayfs'}],
+    derived: {archive: 'v0.21.1', archiveBuildkit: 'v0.21.1', source: 's', runc: 'bundled'},
   },
   machine: {
     launcher: 'docker',

@@ -33,6 +33,7 @@ export class SharedMachine {
   /** Goes on from a snapshot where the tests' store has one; else it boots, and leaves one there. */
   static async restore(raw: Readonly<Record<string, string>> = {}): Promise<SharedMachine> {
     return SharedMachine.#start(raw, {
+      isWarm: true,
       async ready({session, died}) {
         await awaitBuildkit(session, died);
         return inspect(session, died);

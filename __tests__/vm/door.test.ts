@@ -1,6 +1,6 @@
 import {expect, test} from '@jest/globals';
 import type {Ssh, SshLine} from '../../src/base/ports.ts';
-import {Door} from '../../src/vm/door.ts';
+import {Door, knockWaitMs} from '../../src/vm/door.ts';
 
 /** A port at which each knock waits until the test answers it. */
 function street() {
@@ -23,6 +23,24 @@ function line() {
     },
   });
 }
+
+test.each([
+  [0, 2_000],
+  [8_000, 2_000],
+  [20_000, 5_000],
+  [120_000, 30_000],
+])('after %i ms of a boot one is waited for for %i ms', (bootMs, waitMs) =>
+  expect(knockWaitMs(bootMs)).toBe(waitMs),
+);
+
+test('on a slow machine they are as few', () => {
+  const {ssh, knocks} = street();
+  using door = new Door(ssh, 1);
+  for (let nowMs = 0; nowMs <= 100_000; nowMs += 100) door.knock(nowMs);
+  const before = knocks.length;
+  for (let nowMs = 100_000; nowMs <= 125_000; nowMs += 100) door.knock(nowMs);
+  expect(knocks.length - before).toBeLessThanOrEqual(4);
+});
 
 const settled = (): Promise<void> => new Promise(resolve => setImmediate(resolve));
 

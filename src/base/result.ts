@@ -1,3 +1,4 @@
+import type {DerivedFacts} from './derive.ts';
 import type {Stage} from './errors.ts';
 import type {BuildTrace} from './trace.ts';
 
@@ -101,6 +102,8 @@ export interface Versions {
     readonly failedUnits: readonly string[];
   };
   readonly workers: readonly Worker[];
+  /** Present when this BuildKit was put into another one's archive: whose kernel and systemd these are. */
+  readonly derived?: DerivedFacts;
 }
 
 export interface Worker {

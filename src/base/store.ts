@@ -1,8 +1,16 @@
 /**
- * What the store keeps: disks taken out of images, images' manifests and configs, other layers as uncompressed tars, notes on how a disk boots, root file
+ * What the store keeps: executables of BuildKit releases, disks taken out of images, images' manifests and configs, other layers as uncompressed tars, notes on how a disk boots, root file
  * systems unpacked, and frozen machines. Each has a folder of this name.
  */
-export const STORE_KINDS = ['disks', 'documents', 'layers', 'notes', 'rootfs', 'snapshots'] as const;
+export const STORE_KINDS = [
+  'binaries',
+  'disks',
+  'documents',
+  'layers',
+  'notes',
+  'rootfs',
+  'snapshots',
+] as const;
 export type StoreKind = (typeof STORE_KINDS)[number];
 
 /** Beside a disk lies the rest of its layer's tar, when that is small: `<path>.frame` (`TarFrames`). A maker may leave one beside what it makes. */
@@ -11,7 +19,7 @@ export const FRAME_SUFFIX = '.frame';
 /** The identity of a stored thing: the same key is always the same content. */
 export interface StoreKey {
   readonly kind: StoreKind;
-  /** `sha256:…` of what it was made from: the uncompressed tar of its layer (OCI image config, `rootfs.diff_ids`), for documents the image's manifest or index, for notes and snapshots what they are about. */
+  /** `sha256:…` of what it was made from: the uncompressed tar of its layer (OCI image config, `rootfs.diff_ids`), for documents the image's manifest or index, for binaries the URL or the tarball they are from, for notes and snapshots what they are about. */
   readonly digest: string;
 }
 

@@ -145,7 +145,7 @@ function sectionsOf(text: string): Map<string, string> {
 }
 
 /** `buildkitd github.com/moby/buildkit v0.20.2 97437fdd…`; v0.3 to v0.5 print the same four words. */
-function parseProgram(text: string): Versions['buildkit'] | undefined {
+export function parseProgram(text: string): Versions['buildkit'] | undefined {
   const match = /^build(?:kitd|ctl)\s+(\S+)\s+(\S+)(?:\s+(\S+))?\s*$/m.exec(text);
   if (!match?.[2]) return undefined;
   return {version: match[2], ...(match[3] && {commit: match[3]}), ...(match[1] && {package: match[1]})};

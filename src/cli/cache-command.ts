@@ -14,6 +14,7 @@ import {EXIT} from './help.ts';
 
 const MIB = 1024 ** 2;
 const KIND_NAMES: Readonly<Record<StoreKind, string>> = {
+  binaries: 'BuildKit',
   disks: 'disk',
   documents: 'manifest',
   layers: 'layer',

@@ -1,12 +1,15 @@
 import {UserError} from '../base/errors.ts';
 import type {JobEvent} from '../base/events.ts';
 import type {Terminal} from '../base/ports.ts';
+import {awaitBuildkit, inspect} from '../build/inspect.ts';
+import {Derivation} from '../derive.ts';
 import {openPorts} from '../host/local.ts';
 import {storeDir} from '../host/place.ts';
 import {ANY_GUEST, withMachine} from '../machine.ts';
 import {parseInputs} from '../plan/inputs.ts';
 import {loginOf} from '../plan/login.ts';
 import {makePlan} from '../plan/plan.ts';
+import type {GuestProbe} from '../warm-start.ts';
 import {readArgs} from './args.ts';
 import {EXIT} from './help.ts';
 
@@ -29,17 +32,20 @@ export async function sshCommand(argv: readonly string[], signal: AbortSignal): 
     workspaceDir: process.cwd(),
     storeDir: storeDir(process.env),
   });
+  const ports = {
+    ...openPorts({
+      env: process.env,
+      login: loginOf(inputs, plan),
+      warn: message => say({kind: 'warning', message}),
+    }),
+    emit: say,
+    stage: <T>(_stage: unknown, _title: string, work: () => Promise<T>) => work(),
+  };
+  await using derivation = plan.derive && (await Derivation.open(ports, plan.derive, plan.archive, signal));
   return withMachine(
     plan,
-    {
-      ...openPorts({
-        env: process.env,
-        login: loginOf(inputs, plan),
-        warn: message => say({kind: 'warning', message}),
-      }),
-      emit: say,
-    },
-    ANY_GUEST,
+    ports,
+    derivation ? derivedGuest(derivation, signal) : ANY_GUEST,
     signal,
     async vm => {
       const stop = AbortSignal.any([signal, vm.died]);
@@ -55,6 +61,19 @@ export async function sshCommand(argv: readonly string[], signal: AbortSignal): 
       return exit.code ?? EXIT.infrastructure;
     },
   );
+}
+
+/** A machine whose own BuildKit gives way to another. */
+function derivedGuest(derivation: Derivation, signal: AbortSignal): GuestProbe<undefined> {
+  return {
+    ...ANY_GUEST,
+    prepare: () => derivation.prepare(signal),
+    async ready({session, died}) {
+      const stop = AbortSignal.any([signal, died]);
+      await awaitBuildkit(session, stop);
+      await derivation.apply(session, await inspect(session, stop), stop);
+    },
+  };
 }
 
 function say(event: JobEvent): void {

@@ -1,6 +1,7 @@
 import {open, readFile, stat, symlink, truncate, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {UserError} from '../base/errors.ts';
+import {UNIT_FOLDER, unknownSocketGroup, wantedBy} from '../base/units.ts';
 import {kept, recipeKey, withTempDir} from './cache.ts';
 import {
   bootArea,
@@ -18,7 +19,6 @@ import {run} from './run.ts';
 import type {BuildKit} from './source/binaries.ts';
 import {earlyFiles, SYSTEM_PACKAGES, systemFiles, systemHooks, UNREAD_PATHS} from './system.ts';
 import {GRUB_BOOT_IMAGE} from './tools.ts';
-import {UNIT_FOLDER, unknownSocketGroup, wantedBy} from './units.ts';
 
 export interface DiskRequest {
   readonly env: NodeJS.ProcessEnv;

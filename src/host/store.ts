@@ -26,6 +26,7 @@ export const STAGING_PREFIX = `.${TEMP_DIR_PREFIX}cache-`;
 /** Folders of no known owner, of an older form of the store, are left alone for so long. */
 const OLD_MS = 3_600_000;
 const SUFFIX: Readonly<Record<StoreKind, string>> = {
+  binaries: '',
   disks: '.qcow2',
   documents: '.documents',
   layers: '.tar',
@@ -35,7 +36,7 @@ const SUFFIX: Readonly<Record<StoreKind, string>> = {
 };
 
 /**
- * The store's folder: `disks/<hex>.qcow2`, `documents/<hex>.documents`, `layers/<hex>.tar`, `notes/<hex>.note`, `rootfs/<hex>/` and `snapshots/<hex>/`, each with its record
+ * The store's folder: `binaries/<hex>/`, `disks/<hex>.qcow2`, `documents/<hex>.documents`, `layers/<hex>.tar`, `notes/<hex>.note`, `rootfs/<hex>/` and `snapshots/<hex>/`, each with its record
  * `<hex>.json` beside it, whose modification time is the last use.
  * There is no index that could be torn: each entry stands for itself, and is there once its record is.
  */

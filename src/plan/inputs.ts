@@ -1,5 +1,6 @@
 import {CACHE_MODES, type CacheMode} from '../base/cache.ts';
 import {REGISTRY_AUTH_MODES, type RegistryAuth} from '../base/daemon.ts';
+import {DERIVE_MODES, type DeriveMode, RUNC_CHOICES, type RuncChoice} from '../base/derive.ts';
 import {UserError} from '../base/errors.ts';
 import {nearest} from '../base/nearest.ts';
 import {
@@ -62,6 +63,11 @@ const pair = (item: string, name: string): KeyValue => values.parseKeyValue(name
 export const INPUTS = {
   archive: text,
   'buildkit-version': text,
+  derive: choice<DeriveMode>('auto', DERIVE_MODES),
+  'runc-version': choice<RuncChoice>('bundled', RUNC_CHOICES),
+  'release-mirror': {default: '', parse: (value: string, name: string) => values.parseHttpUrl(name, value)},
+  'release-sha256': {default: '', parse: (value: string, name: string) => values.parseSha256(name, value)},
+  'buildkit-binaries': text,
   registries: commas(same),
   'registry-username': text,
   'registry-password': text,

@@ -96,3 +96,23 @@ export function bad(input: string, value: string, allowed: string): UserError {
     hint: `set ${input} to one of the allowed values`,
   });
 }
+
+/** The beginning of a URL; nothing for none. */
+export function parseHttpUrl(input: string, text: string): string {
+  if (text === '') return '';
+  // A login in it would stand in logs and in the store.
+  const isOpen = /^https?:\/\/[^/@?#]+(\/[^@?#]*)?$/.test(text) && URL.canParse(text);
+  if (isOpen) return text;
+  throw bad(
+    input,
+    text.replace(/\/\/[^/]*@/, '//***@'),
+    'https://HOST/PATH or http://HOST/PATH, without a login, "?" or "#"',
+  );
+}
+
+/** A SHA-256 in hexadecimal, with or without `sha256:` before it; nothing for none. */
+export function parseSha256(input: string, text: string): string {
+  const match = /^(?:sha256:)?([0-9a-fA-F]{64})$/.exec(text);
+  if (text === '' || match) return match?.[1]?.toLowerCase() ?? '';
+  throw bad(input, text, '64 hexadecimal digits');
+}

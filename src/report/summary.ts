@@ -11,7 +11,7 @@ import {
   warningsSection,
 } from './summary-sections.ts';
 import {utf8Bytes} from './text.ts';
-import {failedStep, failedStepName, hintOf, STAGE_TITLES} from './view.ts';
+import {derivedText, failedStep, failedStepName, hintOf, STAGE_TITLES} from './view.ts';
 
 export interface SummaryOptions {
   readonly expect?: Expectation;
@@ -68,6 +68,8 @@ function heading(result: JobResult, expect: Expectation): string {
     `## ${ok ? '✅' : outcome.kind === 'canceled' ? '🚫' : '❌'} ${whatHappened(result)}${expected}`,
   ];
   if (stack.length > 0) lines.push(`on ${stack.join(' · ')}`);
+  if (versions?.derived)
+    lines.push(`derived ${prose(derivedText(versions.derived, versions.buildkit.version), 400)}`);
   const reason = reasonFor(result, expect, ok);
   if (reason !== '') lines.push(reason);
   const hint = hintOf(outcome);

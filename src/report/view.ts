@@ -1,3 +1,4 @@
+import type {DerivedFacts} from '../base/derive.ts';
 import type {Stage} from '../base/errors.ts';
 import type {JobResult, Outcome, Timings} from '../base/result.ts';
 import type {Step} from '../base/trace.ts';
@@ -104,6 +105,14 @@ export function mostImportant(steps: readonly NumberedStep[], max: number): Numb
     .sort((a, b) => a.number - b.number);
 }
 
+/** What comes from where in a machine that nobody archived. */
+export function derivedText({archive, archiveBuildkit, runc}: DerivedFacts, buildkit: string): string {
+  const base = archive === archiveBuildkit ? archive : `${archive} (${archiveBuildkit})`;
+  return runc === 'bundled'
+    ? `from archive ${base}: kernel and systemd of ${archiveBuildkit}, BuildKit and runc of ${buildkit}`
+    : `from archive ${base}: kernel, systemd and runc of ${archiveBuildkit}, BuildKit of ${buildkit}`;
+}
+
 /** What the machine says about itself, as rows of name, value and remark; hostile text, not yet made safe. */
 export function versionRows(result: JobResult): [name: string, value: string, remark: string][] {
   const {versions, machine} = result;
@@ -119,6 +128,11 @@ export function versionRows(result: JobResult): [name: string, value: string, re
   const rows: [string, string | undefined, string | undefined][] = [
     ['BuildKit', buildkit.version, buildkit.commit],
     ['buildctl', buildctl.version, buildctl.commit],
+    [
+      'Derived',
+      versions.derived && derivedText(versions.derived, buildkit.version),
+      versions.derived?.source,
+    ],
     ['runc', runc?.version, runcRemarks.filter(remark => remark).join(', ')],
     ['Kernel', versions.kernel, versions.architecture],
     ['OS', versions.os, ''],

@@ -1,12 +1,18 @@
 import type {Ssh, SshLine} from '../base/ports.ts';
 
-/** Under emulation sshd needs a second to say anything. */
-const WAIT_MS = 4_000;
 /**
  * A connection that is opened before the guest's network is up is lost for seconds (libslirp asks for the guest's address once, and sends its SYN again after
- * six), and one that is opened before sshd listens is refused at once. So one that is young is always there.
+ * six), and one that is opened before sshd listens is refused at once. So one that is young is always there. Each that reaches sshd costs the guest a process,
+ * so on a machine on which all takes long they are fewer, and waited for longer.
  */
-const INTERVAL_MS = 500;
+const LEAST_WAIT_MS = 2_000;
+const WAIT_PER_BOOT_MS = 0.25;
+const MAX_WAITING = 4;
+
+/** How long one is waited for, by the time that the boot has taken so far. */
+export function knockWaitMs(bootMs: number): number {
+  return Math.max(LEAST_WAIT_MS, bootMs * WAIT_PER_BOOT_MS);
+}
 
 /** The door of a guest that boots: knocked at until somebody answers. Disposing it lets go of all connections but the one that was taken. */
 export class Door implements Disposable {
@@ -18,6 +24,7 @@ export class Door implements Disposable {
   #onAnswer: () => void = () => undefined;
   #line: SshLine | undefined;
   #waiting = 0;
+  #startedMs: number | undefined;
   #lastMs = Number.NEGATIVE_INFINITY;
 
   constructor(ssh: Ssh, port: number) {
@@ -30,11 +37,13 @@ export class Door implements Disposable {
 
   /** Knocks, unless somebody has just done so and still waits. */
   knock(nowMs: number): void {
-    if (this.#waiting > 0 && nowMs - this.#lastMs < INTERVAL_MS) return;
+    this.#startedMs ??= nowMs;
+    const waitMs = knockWaitMs(nowMs - this.#startedMs);
+    if (this.#waiting > 0 && nowMs - this.#lastMs < waitMs / MAX_WAITING) return;
     this.#lastMs = nowMs;
     this.#waiting++;
     this.#ssh
-      .knock('127.0.0.1', this.#port, WAIT_MS, this.#stop.signal)
+      .knock('127.0.0.1', this.#port, waitMs, this.#stop.signal)
       .then(
         line => line && this.#answer(line),
         () => undefined,

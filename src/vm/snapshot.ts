@@ -15,6 +15,8 @@ export interface SnapshotIdentity {
   readonly cpu: CpuFacts | undefined;
   /** Version of the command agent, which sleeps in it. */
   readonly agent: string;
+  /** What was put into it in place of the archive's own. */
+  readonly content?: string | undefined;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface SnapshotIdentity {
  * @returns undefined when too little is known for a safe key.
  */
 export function snapshotKey(identity: SnapshotIdentity): string | undefined {
-  const {disk, qemu, spec, cpu, agent} = identity;
+  const {disk, qemu, spec, cpu, agent, content} = identity;
   if (qemu.build === '' || disk === '') return undefined;
   if (spec.accelerator === 'kvm' && !cpu) return undefined;
   const command = qemuArgs({
@@ -38,6 +40,7 @@ export function snapshotKey(identity: SnapshotIdentity): string | undefined {
     format: SNAPSHOT_FORMAT,
     disk,
     agent,
+    content,
     qemu: [qemu.build, qemu.origin],
     command,
     cpu: spec.accelerator === 'kvm' && cpu ? {...cpu, flags: [...cpu.flags].sort()} : 'tcg',

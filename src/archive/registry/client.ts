@@ -6,7 +6,7 @@ import {type AskTokenService, Authorizer} from './auth.ts';
 import {bodyBytes, bodyChunks} from './body.ts';
 import {damaged, describeStatus, hintForFault, hintForStatus, RegistryError} from './errors.ts';
 import {delayMs, isPassingStatus, parseRetryAfterMs, type TransferPolicy} from './policy.ts';
-import {followRedirects} from './redirect.ts';
+import {followRedirects, type Origin} from './redirect.ts';
 
 const DOCKER_HUB = 'registry-1.docker.io';
 /** What errors say of themselves is JSON of a few hundred bytes. */
@@ -110,7 +110,7 @@ export class RegistryClient {
     const host = registry === 'docker.io' ? DOCKER_HUB : registry;
     const authorization = this.#auth.header;
     return this.#reading(
-      followRedirects(this.ports.registry.http, this.reference, {
+      followRedirects(this.ports.registry.http, this.#origin, {
         method: 'GET',
         url: `${plainHttp ? 'http' : 'https'}://${host}/v2/${repository}/${path}`,
         headers: {
@@ -122,6 +122,15 @@ export class RegistryClient {
         signal,
       }),
     );
+  }
+
+  get #origin(): Origin {
+    const {plainHttp} = this.reference;
+    return {
+      name: formatReference(this.reference),
+      plainHttp,
+      hint: 'name another source with "registries"',
+    };
   }
 
   async #reading<T>(work: Promise<T>): Promise<T> {

@@ -1,9 +1,17 @@
 import type {Http, HttpRequest, HttpResponse} from '../../base/http.ts';
-import {formatReference, type ImageReference, isLoopback} from '../../base/image-reference.ts';
+import {isLoopback} from '../../base/image-reference.ts';
 import {RegistryError} from './errors.ts';
 
 const REDIRECTS = [301, 302, 303, 307, 308];
 const MAX_REDIRECTS = 10;
+
+/** Who is asked, for messages; and what else could be done when his answer leads astray. */
+export interface Origin {
+  readonly name: string;
+  /** An open connection was asked for. */
+  readonly plainHttp: boolean;
+  readonly hint: string;
+}
 
 /**
  * Sends a GET and follows where it is sent to. The login goes to no other origin than the first: blobs are often served by a store that is
@@ -11,7 +19,7 @@ const MAX_REDIRECTS = 10;
  */
 export async function followRedirects(
   http: Http,
-  reference: ImageReference,
+  origin: Origin,
   request: HttpRequest,
 ): Promise<{
   readonly response: HttpResponse /** The answer is the registry's own. */;
@@ -25,12 +33,16 @@ export async function followRedirects(
     if (!REDIRECTS.includes(response.status) || location === undefined)
       return {response, isOwn: new URL(url).origin === first.origin};
     response.body.destroy();
-    const where = `${formatReference(reference)}: ${new URL(url).host}`;
-    if (count >= MAX_REDIRECTS) throw badRedirect(`${where} redirects more than ${MAX_REDIRECTS} times`);
-    if (!URL.canParse(location, url)) throw badRedirect(`${where} redirects to no address`);
+    const where = `${origin.name}: ${new URL(url).host}`;
+    if (count >= MAX_REDIRECTS)
+      throw badRedirect(origin, `${where} redirects more than ${MAX_REDIRECTS} times`);
+    if (!URL.canParse(location, url)) throw badRedirect(origin, `${where} redirects to no address`);
     const next = new URL(location, url);
-    if (next.protocol !== 'https:' && !mayBeOpen(next, reference)) {
-      throw badRedirect(`${where} redirects to ${next.protocol}//${next.host}, which is not encrypted`);
+    if (next.protocol !== 'https:' && !mayBeOpen(next, origin)) {
+      throw badRedirect(
+        origin,
+        `${where} redirects to ${next.protocol}//${next.host}, which is not encrypted`,
+      );
     }
     url = next.href;
     if (next.origin !== first.origin) {
@@ -40,10 +52,10 @@ export async function followRedirects(
   }
 }
 
-function mayBeOpen(url: URL, reference: ImageReference): boolean {
-  return url.protocol === 'http:' && (reference.plainHttp || isLoopback(url.host));
+function mayBeOpen(url: URL, origin: Origin): boolean {
+  return url.protocol === 'http:' && (origin.plainHttp || isLoopback(url.host));
 }
 
-function badRedirect(message: string): RegistryError {
-  return new RegistryError(message, {hint: 'name another source with "registries"'});
+function badRedirect({hint}: Origin, message: string): RegistryError {
+  return new RegistryError(message, {hint});
 }

@@ -1,9 +1,10 @@
 import {open, readdir} from 'node:fs/promises';
 import {join} from 'node:path';
+import {elfProblem, isBuildkitBinary, REQUIRED_BINARIES} from '../../base/derive.ts';
 import {messageOf, UserError} from '../../base/errors.ts';
+import type {Units} from '../../base/units.ts';
 import {isFile} from '../cache.ts';
 import {run} from '../run.ts';
-import type {Units} from '../units.ts';
 
 /** A BuildKit ready to be put into a disk. */
 export interface BuildKit {
@@ -22,18 +23,12 @@ export interface Binary {
   readonly path: string;
 }
 
-const REQUIRED = ['buildkitd', 'buildctl'];
 const VERSION_TIMEOUT_MS = 20_000;
-
-/** Whether a file of this name belongs into the disk: the daemon, the client and their helpers (`buildkit-*`). */
-export function isBuildkitBinary(name: string): boolean {
-  return REQUIRED.includes(name) || /^buildkit-[a-z0-9][a-z0-9_.-]{0,60}$/.test(name);
-}
 
 /** The BuildKit executables in `dir`, checked to be Linux on amd64. @throws UserError naming what is wrong. */
 export async function binariesIn(dir: string, asked: string): Promise<Binary[]> {
   const names = (await readdir(dir)).filter(isBuildkitBinary).sort();
-  const missing = REQUIRED.filter(name => !names.includes(name));
+  const missing = REQUIRED_BINARIES.filter(name => !names.includes(name));
   if (missing.length > 0) {
     throw new UserError(`${asked} holds no ${missing.join(' and no ')}`, {
       hint: 'give a folder with buildkitd and buildctl (or bin/ with both), or a BuildKit release tarball',
@@ -70,16 +65,6 @@ export async function checkExecutable(path: string, input = '--buildkit'): Promi
   } finally {
     await file.close();
   }
-}
-
-/** What keeps a file that begins with `head` from running on linux/amd64. Source: ELF-64 header, e_machine 62. */
-export function elfProblem(head: Buffer): string | undefined {
-  if (head.length < 20 || head.readUInt32BE(0) !== 0x7f454c46) return 'is no Linux executable';
-  if (head[4] !== 2) return 'is a 32-bit executable';
-  const machine = head.readUInt16LE(18);
-  return machine === 62
-    ? undefined
-    : `is an executable for another processor (ELF machine ${machine}, not 62)`;
 }
 
 /** What `buildkitd --version` says: `buildkitd github.com/moby/buildkit v0.20.2 97437fdd…`. */

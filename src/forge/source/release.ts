@@ -6,10 +6,10 @@ import {Readable} from 'node:stream';
 import {pipeline} from 'node:stream/promises';
 import type {ReadableStream} from 'node:stream/web';
 import {createGunzip} from 'node:zlib';
+import {isBuildkitBinary} from '../../base/derive.ts';
 import {messageOf, UserError} from '../../base/errors.ts';
 import {hasModule} from '../options.ts';
 import {filesOfTar} from '../untar.ts';
-import {isBuildkitBinary} from './binaries.ts';
 
 // The largest helpers of a release are some 60 MB each; this bounds what a wrong file can write.
 const LARGEST_BINARY_BYTES = 512 * 1024 * 1024;

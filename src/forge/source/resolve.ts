@@ -1,9 +1,9 @@
 import {readFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {UserError} from '../../base/errors.ts';
+import {type Units, unitsFor} from '../../base/units.ts';
 import {isDirectory, isFile, kept, recipeKey, withTempDir} from '../cache.ts';
 import {type ForgeOptions, hasModule} from '../options.ts';
-import {type Units, unitsFor} from '../units.ts';
 import {askVersion, type BuildKit, binariesIn} from './binaries.ts';
 import {knownCommit} from './commits.ts';
 import {buildModule, type DownloadedModule, downloadModule, MODULE, neededGo} from './gomodule.ts';

@@ -1,4 +1,4 @@
-import {isAtLeast, parseVersion, version} from '../base/version.ts';
+import {isAtLeast, parseVersion, version} from './version.ts';
 
 /** A release's systemd units. */
 export interface Units {

@@ -1,5 +1,5 @@
 import {describe, expect, test} from '@jest/globals';
-import {unitsFor, unknownSocketGroup, wantedBy} from '../../src/forge/units.ts';
+import {unitsFor, unknownSocketGroup, wantedBy} from '../../src/base/units.ts';
 
 describe('the units of a release', () => {
   test.each([
