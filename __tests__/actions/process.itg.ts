@@ -67,6 +67,7 @@ describe('bad input fails the step before anything is started', () => {
     expect(await runner.end()).toEqual({code: 1, signal: null});
     expect(runner.log.replaceAll('%0A', ' ')).toMatch(message);
     expect(runner.log).not.toContain('no-value-here');
+    expect(runner.fileCommands('output')).toMatchObject({result: 'failure', 'failure-kind': 'infra'});
     expect(leftovers()).toEqual([]);
   });
 });

@@ -2,15 +2,19 @@ import {createHash} from 'node:crypto';
 import {existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {Readable} from 'node:stream';
+import {buffer} from 'node:stream/consumers';
+import {gunzipSync} from 'node:zlib';
 import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, test} from '@jest/globals';
 import {parseDocuments, printDocuments} from '../../src/archive/documents.ts';
 import {obtainArchive} from '../../src/archive/obtain.ts';
-import {documentsCacheKey} from '../../src/archive/store-policy.ts';
+import {diskCacheKey, documentsCacheKey} from '../../src/archive/store-policy.ts';
 import type {ActionsCache, CacheEntry} from '../../src/base/cache.ts';
 import type {JobEvent} from '../../src/base/events.ts';
 import {openActionsCache} from '../../src/host/cache.ts';
 import {saveEntries} from '../../src/host/cache-save.ts';
 import {localPorts} from '../../src/host/local.ts';
+import {TarFrameCapture, writeFrame} from '../../src/host/store-frame.ts';
 import {parseReference} from '../../src/plan/reference.ts';
 import {
   bundleCacheWorker,
@@ -184,6 +188,26 @@ describe.each<[string, () => Promise<CacheServer>]>([
       expect(again.disk.equals(OTHER_DISK)).toBe(true);
     }
   });
+});
+
+test("bytes that are the image's own are still looked into: a cache brings no disk that a registry would not", async () => {
+  await using server = await startCacheServerV2('loopback');
+  const content = Buffer.concat([qcow2({backingFile: '/etc/shadow'}), noise(300_000)]);
+  const layer = await makeLayer([{name: 'vm.qcow2', content}]);
+  await push('v1', makeImage([qemu, layer]));
+  await expect(run('one', ':v1', server)).rejects.toThrow(/\/vm\.qcow2 of \S+ .*it has a backing file/);
+
+  const capture = new TarFrameCapture('vm.qcow2');
+  await buffer(Readable.from([gunzipSync(layer.blob)]).pipe(capture));
+  const frame = capture.frame();
+  if (!frame) throw new Error('no frame');
+  writeFileSync(join(dir, 'disk'), content);
+  await writeFrame(join(dir, 'frame'), frame);
+  const cache = openActionsCache({workerPath, storeDir: join(dir, 'writer'), env: server.env});
+  const files = {disk: join(dir, 'disk'), frame: join(dir, 'frame')};
+  expect((await cache.save({key: diskCacheKey(layer.diffId), files}, {})).kind).toBe('saved');
+  await expect(run('two', ':v1', server)).rejects.toThrow(/it has a backing file/);
+  expect(readdirSync(join(dir, 'two', 'disks'))).toEqual([]);
 });
 
 describe('a store', () => {

@@ -1,6 +1,7 @@
 import {existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {gzipSync} from 'node:zlib';
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 import {type Archive, obtainArchive} from '../../src/archive/obtain.ts';
 import {UserError} from '../../src/base/errors.ts';
@@ -60,7 +61,32 @@ describe('a qcow2', () => {
   });
 });
 
+test.each<[string, Buffer | string, string, RegExp]>([
+  ['an empty file', '', 'is an empty file', /"docker save" tar/],
+  ['a gzip', gzipSync(qcow2()), 'is no qcow2 disk and no tar, but compressed with gzip', /gunzip/],
+  [
+    'a VDI disk',
+    Buffer.concat([Buffer.alloc(64), Buffer.from('7f10dabe', 'hex')]),
+    'but a VDI disk',
+    /qemu-img/,
+  ],
+  ['a VMDK disk', 'KDMV', 'but a VMDK disk', /qemu-img convert -O qcow2/],
+  ['a raw disk', Buffer.concat([Buffer.alloc(510), Buffer.from('55aa', 'hex')]), 'but a raw disk', /-f raw/],
+  ['a text', 'hello', 'is neither a qcow2 disk nor a tar', /"docker save" tar/],
+])('%s is called what it is', async (_, bytes, message, hint) => {
+  const error = await obtain(file('vm.qcow2', bytes)).catch(caught => caught);
+  expect(error.message).toContain(message);
+  expect(error.hint).toMatch(hint);
+});
+
 describe('an OCI layout', () => {
+  test('whose disk is none is named by the image, not by our own folders', async () => {
+    await writeLayout(path('oci'), [[{name: 'vm.qcow2', content: 'raw'}]]);
+    await expect(obtain(path('oci'))).rejects.toThrow(
+      `/vm.qcow2 of ${path('oci')} is no usable BuildKit archive: it does not begin like a qcow2 image`,
+    );
+  });
+
   test('gives its disk, once', async () => {
     await writeLayout(path('oci'), [[{name: 'start.sh', content: '#!/bin/sh\n'}], [disk]]);
     const first = await obtain(path('oci'));
@@ -149,7 +175,7 @@ describe('a docker save tar', () => {
   test('that is no image is refused', async () => {
     const {tar} = await import('../support/images.ts');
     await expect(obtain(file('x.tar', await tar([{name: 'hello', content: 'x'}])))).rejects.toThrow(
-      /cannot be read as a "docker save" tar/,
+      /cannot be read as a "docker save" tar: .*manifest\.json/,
     );
   });
 });

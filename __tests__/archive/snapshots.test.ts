@@ -4,6 +4,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  renameSync,
   rmSync,
   truncateSync,
   utimesSync,
@@ -15,8 +16,11 @@ import {join} from 'node:path';
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 import {Snapshots} from '../../src/archive/snapshots.ts';
 import {Store} from '../../src/archive/store.ts';
+import type {CacheRestore} from '../../src/base/cache.ts';
 import type {StoreFolder} from '../../src/base/store.ts';
+import {localFiles} from '../../src/host/files.ts';
 import {openStoreFolder} from '../../src/host/store.ts';
+import {qcow2} from '../support/images.ts';
 
 const DIGEST = `sha256:${'5'.repeat(64)}`;
 let dir: string;
@@ -143,6 +147,28 @@ test('`cache verify` knows a changed snapshot', async () => {
   expect(await store.verify()).toMatchObject([{state: 'ok'}]);
   appendFileSync(join(path, 'ram'), 'x');
   expect(await store.verify()).toMatchObject([{state: 'damaged', removed: true}]);
+});
+
+test.each<[string, Parameters<typeof qcow2>[0], 'found' | 'none']>([
+  ['a disk of its own', {}, 'found'],
+  ['a disk that names a file of this machine', {backingFile: '/etc/shadow'}, 'none'],
+  ['a disk whose data lies in another file', {features: 4n}, 'none'],
+  ['a cut disk', {truncateBytes: 70_000}, 'none'],
+])('a snapshot out of the Actions cache with %s: %s', async (_, disk, kind) => {
+  const came = mkdtempSync(join(tmpdir(), 'came-'));
+  for (const name of FILES) writeFileSync(join(came, name), name.endsWith('.qcow2') ? qcow2(disk) : name);
+  const hit: CacheRestore = {
+    kind: 'hit',
+    sizeBytes: 1,
+    path: async name => join(came, name),
+    take: async (name, dest) => renameSync(join(came, name), dest),
+    discard: async () => rmSync(came, {recursive: true}),
+  };
+  const cache = {restore: async () => hit, save: async () => ({kind: 'exists'}) as const};
+  const {signal} = new AbortController();
+  await snapshots.fetch(DIGEST, 'v0.20.2', FILES, {cache, files: localFiles}, signal);
+  expect((await snapshots.find(DIGEST)).kind).toBe(kind);
+  await snapshots.close();
 });
 
 test('a store that cannot be read has no snapshots', async () => {

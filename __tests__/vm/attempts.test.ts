@@ -1,12 +1,12 @@
 import {expect, test} from '@jest/globals';
-import {type Attempt, attemptTimeoutMs, firstAttempt, nextAttempt} from '../../src/vm/attempts.ts';
+import {type Attempt, attemptPatienceMs, firstAttempt, nextAttempt} from '../../src/vm/attempts.ts';
 import type {BootFailure} from '../../src/vm/watch.ts';
 
 const silent: BootFailure = {kind: 'silent', seconds: 30};
 const refused: BootFailure = {kind: 'died', detail: 'x\nqemu: failed to initialize kvm: denied'};
 const unknown: BootFailure = {kind: 'died', detail: "qemu: Property '.memory-backend' not found"};
 const stuck: BootFailure = {kind: 'stuck', line: 'Kernel panic'};
-const late: BootFailure = {kind: 'deadline', seconds: 150};
+const late: BootFailure = {kind: 'deadline', seconds: 150, isTalking: false};
 
 test.each<[string, 'auto' | 'kvm' | 'tcg', Attempt, BootFailure, Partial<Attempt> | undefined]>([
   ['a hung KVM', 'auto', {accelerator: 'kvm', line: 'fast'}, silent, {accelerator: 'tcg', line: 'fast'}],
@@ -26,6 +26,13 @@ test.each<[string, 'auto' | 'kvm' | 'tcg', Attempt, BootFailure, Partial<Attempt
     {accelerator: 'kvm', line: 'fast'},
     late,
     {accelerator: 'kvm', line: 'published'},
+  ],
+  [
+    'a guest that is only slow',
+    'auto',
+    {accelerator: 'tcg', line: 'fast'},
+    {...late, isTalking: true},
+    undefined,
   ],
   ['nothing left', 'auto', {accelerator: 'tcg', line: 'published'}, stuck, undefined],
   ['a slow published boot', 'auto', {accelerator: 'kvm', line: 'published'}, late, undefined],
@@ -50,6 +57,6 @@ test('the reason of an attempt stays with it when only the line changes', () => 
 test('machine: published is the published line from the start, with all the time there is', () => {
   const attempt = firstAttempt({machine: 'published'}, {accelerator: 'kvm'});
   expect(attempt.line).toBe('published');
-  expect(attemptTimeoutMs({bootTimeoutMs: 100}, attempt)).toBe(100);
-  expect(attemptTimeoutMs({bootTimeoutMs: 100}, {...attempt, line: 'fast'})).toBe(50);
+  expect(attemptPatienceMs({bootTimeoutMs: 100}, attempt)).toBe(100);
+  expect(attemptPatienceMs({bootTimeoutMs: 100}, {...attempt, line: 'fast'})).toBe(50);
 });

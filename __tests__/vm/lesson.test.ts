@@ -20,7 +20,7 @@ const plan: VmPlan = {
 
 const silent: BootFailure = {kind: 'silent', seconds: 30};
 const stuck: BootFailure = {kind: 'stuck', line: 'ALERT!  /dev/sda1 does not exist.'};
-const late: BootFailure = {kind: 'deadline', seconds: 150};
+const late: BootFailure = {kind: 'deadline', seconds: 150, isTalking: false};
 const died: BootFailure = {kind: 'died', detail: 'qemu: unknown device'};
 const refused: BootFailure = {kind: 'died', detail: 'qemu: failed to initialize kvm: denied'};
 

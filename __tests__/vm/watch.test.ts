@@ -39,6 +39,7 @@ const options = {
   port: 1,
   consolePath: '/c',
   bootTimeoutMs: 60_000,
+  patienceMs: 60_000,
   silenceLimitMs: 10_000 as number | undefined,
   signal: new AbortController().signal,
 };
@@ -63,7 +64,25 @@ describe('watchBoot', () => {
 
   test('a console that goes on talking is waited for until the deadline', async () => {
     const {ports, child} = scene({consoleUntilMs: 1_000_000});
-    expect(await watchBoot(ports, {...options, child})).toMatchObject({kind: 'deadline', seconds: 60});
+    expect(await watchBoot(ports, {...options, child})).toMatchObject({
+      kind: 'deadline',
+      seconds: 60,
+      isTalking: true,
+    });
+  });
+
+  test.each([
+    ['silent before it', 5_000, 30],
+    ['silent behind it', 40_000, 60],
+    ['talking to the end', 1_000_000, 100],
+  ])('with less patience: %s', async (_, consoleUntilMs, seconds) => {
+    const {ports, child} = scene({consoleUntilMs});
+    const patient = {...options, silenceLimitMs: undefined, bootTimeoutMs: 100_000, patienceMs: 30_000};
+    expect(await watchBoot(ports, {...patient, child})).toMatchObject({
+      kind: 'deadline',
+      seconds,
+      isTalking: seconds === 100,
+    });
   });
 
   test('a console that says that the boot is over ends the wait', async () => {
@@ -99,7 +118,10 @@ describe('bootError', () => {
   test.each([
     [{kind: 'died', detail: 'no accelerator'} as const, /QEMU ended before the VM was up: no accelerator/],
     [{kind: 'silent', seconds: 30} as const, /no sign of life: nothing new on the console for 30 s/],
-    [{kind: 'deadline', seconds: 300} as const, /did not come up within 300 s \(boot-timeout\)/],
+    [
+      {kind: 'deadline', seconds: 300, isTalking: false} as const,
+      /did not come up within 300 s \(boot-timeout\)/,
+    ],
   ])('%j', (failure, message) => {
     const error = bootError(failure, lines, 300_000);
     expect(error.message).toMatch(message);

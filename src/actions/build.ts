@@ -98,7 +98,10 @@ async function writeResult(result: JobResult, env: NodeJS.ProcessEnv): Promise<s
   return path;
 }
 
+/** Later steps can tell a step that never began from one whose outputs they misspelt. */
 function fail(error: unknown): void {
+  core.setOutput('result', 'failure');
+  core.setOutput('failure-kind', 'infra');
   if (error instanceof UserError) {
     core.setFailed(inert(error.hint === undefined ? error.message : `${error.message}\n${error.hint}`));
     return;

@@ -92,6 +92,7 @@ export class DiskSource {
         const onResource = (resource: OwnedResource): void => this.#ports.emit({kind: 'resource', resource});
         const restored = await restoreDisk({...this.#ports, cache}, wanted, dest, {signal, onResource});
         if (restored.kind === 'restored') {
+          await this.#check(dest);
           this.#ports.emit({kind: 'notice', message: 'the disk comes from the Actions cache'});
           return restored.measured;
         }
@@ -111,7 +112,12 @@ export class DiskSource {
     await this.#requireSpace(dest);
     const found = await this.#ports.images.extractFile(layer, DISK_NAME, dest, signal);
     if (found !== 'extracted') throw new NotInLayer(found === 'deleted');
-    await checkQcow2(this.#ports.files, dest, 'archive');
+    await this.#check(dest);
+  }
+
+  /** Bytes that are the image's own may still be a disk that names files of this machine. */
+  async #check(path: string): Promise<void> {
+    await checkQcow2(this.#ports.files, path, 'archive', `/${DISK_NAME} of ${this.#where}`);
   }
 
   async #requireSpace(path: string): Promise<void> {

@@ -1,6 +1,6 @@
 import type {ActionsCache, TarFrames} from '../base/cache.ts';
 import type {LoadableImage} from '../base/docker.ts';
-import {UserError} from '../base/errors.ts';
+import {messageOf, UserError} from '../base/errors.ts';
 import type {Emit} from '../base/events.ts';
 import {formatReference, type ImageReference} from '../base/image-reference.ts';
 import type {Files, ImageFile, Images} from '../base/ports.ts';
@@ -166,14 +166,40 @@ async function detect(files: Files, path: string): Promise<'qcow2' | 'oci-layout
   if (looksLikeQcow2(head)) return 'qcow2';
   // ustar(5): the magic stands at 257.
   if (head.subarray(257, 262).toString('latin1') === 'ustar') return 'docker-archive';
-  throw notAnArchive(path, head.length === 0 ? 'an empty file' : 'neither a qcow2 disk nor a tar');
+  if (head.length === 0) throw notAnArchive(path, 'an empty file');
+  const form = FOREIGN_FORMS.find(({magic, at}) => head.subarray(at).toString('latin1').startsWith(magic));
+  if (!form) throw notAnArchive(path, 'neither a qcow2 disk nor a tar');
+  throw notAnArchive(path, `no qcow2 disk and no tar, but ${form.what}`, form.hint);
 }
 
-function notAnArchive(path: string, what: string): UserError {
+const CONVERT = 'convert it: qemu-img convert -O qcow2 IN OUT.qcow2';
+/** What people have instead, by its first bytes. */
+const FOREIGN_FORMS: readonly {
+  readonly magic: string;
+  readonly at: number;
+  readonly what: string;
+  readonly hint: string;
+}[] = [
+  {magic: '\x1f\x8b', at: 0, what: 'compressed with gzip', hint: 'unpack it: gunzip FILE'},
+  {magic: '\x28\xb5\x2f\xfd', at: 0, what: 'compressed with zstd', hint: 'unpack it: unzstd FILE'},
+  {magic: '\xfd7zXZ', at: 0, what: 'compressed with xz', hint: 'unpack it: unxz FILE'},
+  {magic: 'BZh', at: 0, what: 'compressed with bzip2', hint: 'unpack it: bunzip2 FILE'},
+  {magic: 'KDMV', at: 0, what: 'a VMDK disk', hint: CONVERT},
+  {magic: '# Disk DescriptorFile', at: 0, what: 'a VMDK disk', hint: CONVERT},
+  {magic: 'vhdxfile', at: 0, what: 'a VHDX disk', hint: CONVERT},
+  {magic: '\x7f\x10\xda\xbe', at: 64, what: 'a VDI disk', hint: CONVERT},
+  {magic: '\x55\xaa', at: 510, what: 'a raw disk', hint: `${CONVERT} (with -f raw)`},
+];
+
+function notAnArchive(
+  path: string,
+  what: string,
+  hint = 'allowed are a qcow2 disk, an OCI image layout (a folder) and a "docker save" tar (not compressed)',
+): UserError {
   return new UserError(`archive: ${path} is ${what}`, {
     input: 'archive',
     stage: 'archive',
-    hint: 'allowed are a qcow2 disk, an OCI image layout (a folder) and a "docker save" tar (not compressed)',
+    hint,
   });
 }
 
@@ -188,11 +214,14 @@ async function readImage(
   } catch (error) {
     if (error instanceof UserError) throw error;
     const form = kind === 'oci-layout' ? 'an OCI image layout' : 'a "docker save" tar';
-    throw new UserError(`archive: ${path} cannot be read as ${form}`, {
+    throw new UserError(`archive: ${path} cannot be read as ${form}: ${messageOf(error)}`, {
       input: 'archive',
       stage: 'archive',
       cause: error,
-      hint: 'get the image again',
+      hint:
+        kind === 'oci-layout'
+          ? 'get the image again'
+          : 'get the image again; an OCI image layout in a tar has to be unpacked into a folder, to be named in its place',
     });
   }
 }

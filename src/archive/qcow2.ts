@@ -19,11 +19,17 @@ export function looksLikeQcow2(head: Buffer): boolean {
 /**
  * Checks that a qcow2 image stands on its own and is whole: no backing file and no external data file (either would let an image
  * from the internet name files of this machine), not marked corrupt, every table and cluster within the file.
+ * @param name What to call it, where its path would say nothing to the user.
  * @throws UserError that says what is wrong with it.
  */
-export async function checkQcow2(files: Files, path: string, input: string): Promise<{virtualBytes: number}> {
+export async function checkQcow2(
+  files: Pick<Files, 'size' | 'readRange'>,
+  path: string,
+  input: string,
+  name = path,
+): Promise<{virtualBytes: number}> {
   const fail = (what: string, hint: string): never => {
-    throw new UserError(`${path} is no usable BuildKit archive: ${what}`, {input, stage: 'archive', hint});
+    throw new UserError(`${name} is no usable BuildKit archive: ${what}`, {input, stage: 'archive', hint});
   };
   const sizeBytes = (await files.size(path)) ?? 0;
   const head = await files.readRange(path, 0, HEADER_BYTES);
@@ -67,7 +73,7 @@ interface Tables {
 }
 
 /** The highest offset in the file at which a table or a cluster begins. */
-async function highestOffset(files: Files, path: string, tables: Tables): Promise<number> {
+async function highestOffset(files: Pick<Files, 'readRange'>, path: string, tables: Tables): Promise<number> {
   const l1 = await files.readRange(path, tables.l1Offset, tables.l1Entries * 8);
   let highest = tables.l1Offset + tables.l1Entries * 8 - 1;
   if (highest >= tables.sizeBytes) return highest;

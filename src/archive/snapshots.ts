@@ -3,6 +3,7 @@ import {messageOf} from '../base/errors.ts';
 import type {Emit} from '../base/events.ts';
 import type {Files} from '../base/ports.ts';
 import {type Release, type StoreFolder, type StoreKey, sizeOf} from '../base/store.ts';
+import {checkQcow2} from './qcow2.ts';
 import {Store} from './store.ts';
 import {judge} from './store-plan.ts';
 import {snapshotCacheKey} from './store-policy.ts';
@@ -105,7 +106,10 @@ export class Snapshots {
     digest: string,
     label: string,
     names: readonly string[],
-    from: {readonly cache: ActionsCache; readonly files: Pick<Files, 'allocatedBytes' | 'makeDir'>},
+    from: {
+      readonly cache: ActionsCache;
+      readonly files: Pick<Files, 'allocatedBytes' | 'makeDir' | 'size' | 'readRange'>;
+    },
     signal: AbortSignal,
   ): Promise<void> {
     const {emit} = this.#ports;
@@ -119,7 +123,11 @@ export class Snapshots {
     try {
       await this.keep(digest, label, async destDir => {
         await from.files.makeDir(destDir);
-        for (const name of names) await hit.take(name, `${destDir}/${name}`);
+        for (const name of names) {
+          await hit.take(name, `${destDir}/${name}`);
+          // A disk that names files of this machine would lay them open to the guest.
+          if (name.endsWith('.qcow2')) await checkQcow2(from.files, `${destDir}/${name}`, 'cache', name);
+        }
         return from.files.allocatedBytes(destDir);
       });
       emit({kind: 'notice', message: 'the snapshot comes from the Actions cache'});

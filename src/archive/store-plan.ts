@@ -1,4 +1,4 @@
-import {type StoredEntry, type StoreKey, sizeOf} from '../base/store.ts';
+import {type StoredEntry, type StoreKey, type StoreKind, sizeOf} from '../base/store.ts';
 
 /** What an entry on the disk is worth. */
 export type Trust =
@@ -26,8 +26,10 @@ export function judge(entry: StoredEntry | undefined, bootId: string): Trust {
   return {kind: 'whole'};
 }
 
+const FOLDER_KINDS: readonly StoreKind[] = ['binaries', 'rootfs', 'snapshots'];
+
 function isFile({key}: StoredEntry): boolean {
-  return key.kind !== 'rootfs' && key.kind !== 'snapshots';
+  return !FOLDER_KINDS.includes(key.kind);
 }
 
 export interface EvictionOptions {

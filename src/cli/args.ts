@@ -1,6 +1,7 @@
 import {parseArgs} from 'node:util';
 import {UserError} from '../base/errors.ts';
 import {INPUT_NAMES, INPUTS, type InputName} from '../plan/inputs.ts';
+import {badOption} from './options.ts';
 
 /** The names that docker and buildx have for a flag; each stands for an input. */
 const ALIASES: Readonly<Record<string, InputName>> = {
@@ -49,15 +50,13 @@ export function readArgs(
       strict: true,
     }) as typeof parsed;
   } catch (error) {
-    throw new UserError((error as Error).message, {
-      stage: 'inputs',
-      hint: 'buildkit-archive --help lists the flags',
-    });
+    throw badOption(error, Object.keys(options), 'buildkit-archive --help lists the flags');
   }
   const inputs: Record<string, string> = {};
   for (const name of names) {
     const given = parsed.values[name] as string[] | undefined;
     if (given === undefined) continue;
+    if (name === 'secret') given.forEach(refuseDockerSecret);
     const input = ALIASES[name] ?? (name as InputName);
     inputs[input] = joined(input, inputs[input], given);
   }
@@ -71,6 +70,17 @@ export function readArgs(
     ),
     positionals: parsed.positionals,
   };
+}
+
+/** `docker build --secret id=ID,src=PATH` would be a secret called "id" here. */
+function refuseDockerSecret(item: string): void {
+  const id = /^(?:type=\w+,)?id=([^,]*),(?:type|src|source|env)=/.exec(item)?.[1];
+  if (id === undefined) return;
+  throw new UserError("--secret takes ID=VALUE, and no fields like docker's", {
+    input: 'secrets',
+    stage: 'inputs',
+    hint: `write --secret-files ${id}=PATH for a file, or --secret ${id}="$VARIABLE" for a value`,
+  });
 }
 
 function short(name: string): {short?: string} {

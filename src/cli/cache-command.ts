@@ -1,4 +1,3 @@
-import {parseArgs} from 'node:util';
 import {UserError} from '../base/errors.ts';
 import {
   type Checked,
@@ -11,6 +10,7 @@ import {
 import {storeDir} from '../host/place.ts';
 import {parseMemoryMib, parseSeconds} from '../plan/values.ts';
 import {EXIT} from './help.ts';
+import {readOptions} from './options.ts';
 
 const MIB = 1024 ** 2;
 const KIND_NAMES: Readonly<Record<StoreKind, string>> = {
@@ -72,22 +72,13 @@ interface CacheArgs {
 }
 
 function readCacheArgs(argv: readonly string[]): CacheArgs {
-  let parsed: {values: Record<string, string | boolean | undefined>; positionals: string[]};
-  try {
-    parsed = parseArgs({
-      args: [...argv],
-      options: {
-        store: {type: 'string'},
-        json: {type: 'boolean'},
-        'max-size': {type: 'string'},
-        'unused-for': {type: 'string'},
-      },
-      allowPositionals: true,
-    });
-  } catch (error) {
-    throw new UserError((error as Error).message, {stage: 'inputs', hint: USAGE});
-  }
-  const {values, positionals} = parsed;
+  const options = {
+    store: {type: 'string'},
+    json: {type: 'boolean'},
+    'max-size': {type: 'string'},
+    'unused-for': {type: 'string'},
+  } as const;
+  const {values, positionals} = readOptions({args: [...argv], options, allowPositionals: true}, USAGE);
   const [command, ...rest] = positionals;
   if ((command !== 'list' && command !== 'prune' && command !== 'verify') || rest.length > 0) {
     const given = positionals.length === 0 ? 'nothing' : JSON.stringify(positionals.join(' '));
@@ -96,7 +87,7 @@ function readCacheArgs(argv: readonly string[]): CacheArgs {
       hint: USAGE,
     });
   }
-  for (const name of ['max-size', 'unused-for']) {
+  for (const name of ['max-size', 'unused-for'] as const) {
     if (values[name] !== undefined && command !== 'prune') {
       throw new UserError(`cache ${command}: --${name} is for prune`, {
         input: name,
@@ -105,8 +96,8 @@ function readCacheArgs(argv: readonly string[]): CacheArgs {
       });
     }
   }
-  const maxSize = values['max-size'] as string | undefined;
-  const unusedFor = values['unused-for'] as string | undefined;
+  const maxSize = values['max-size'];
+  const unusedFor = values['unused-for'];
   return {
     command,
     options: {

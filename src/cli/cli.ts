@@ -1,10 +1,12 @@
 import {Store} from '../archive/store.ts';
 import {messageOf, UserError} from '../base/errors.ts';
 import type {Emit} from '../base/events.ts';
+import {nearest} from '../base/nearest.ts';
 import type {StoreUpkeep} from '../base/store.ts';
 import {FORGE_HELP, forge} from '../forge/main.ts';
 import {localPorts} from '../host/local.ts';
 import {cancelOnSignals} from '../host/signals.ts';
+import {plain} from '../report/inert.ts';
 import {buildCommand} from './build-command.ts';
 import {cacheCommand} from './cache-command.ts';
 import {checkCommand} from './check-command.ts';
@@ -15,9 +17,10 @@ import {sshCommand} from './ssh-command.ts';
 
 /** Runs one command line and gives its exit code; prints errors as message and hint. */
 export async function cli(argv: readonly string[]): Promise<number> {
-  const [command, ...rest] = argv;
+  const [command = 'help', ...rest] = argv;
   const cancel = cancelOnSignals();
   try {
+    if (COMMANDS.includes(command) && command !== 'forge' && asksForHelp(rest)) return printHelp();
     switch (command) {
       case 'build':
         return await buildCommand(rest, cancel.signal);
@@ -37,20 +40,13 @@ export async function cli(argv: readonly string[]): Promise<number> {
       case '--version':
         process.stdout.write(`${process.env.BUILDKIT_ARCHIVE_VERSION ?? 'unknown'}\n`);
         return EXIT.ok;
-      case undefined:
       case 'help':
       case '--help':
       case '-h':
-        process.stdout.write(helpText());
-        return command === undefined ? EXIT.usage : EXIT.ok;
+        printHelp();
+        return argv.length === 0 ? EXIT.usage : EXIT.ok;
       default:
-        throw new UserError(
-          `there is no command "${command}"; the commands are build, ssh, check, explain, forge, cache, compose`,
-          {
-            stage: 'inputs',
-            hint: 'buildkit-archive --help',
-          },
-        );
+        throw unknownCommand(command);
     }
   } catch (error) {
     return report(error, cancel.signal);
@@ -59,16 +55,37 @@ export async function cli(argv: readonly string[]): Promise<number> {
   }
 }
 
+const COMMANDS: readonly string[] = ['build', 'ssh', 'check', 'explain', 'forge', 'cache', 'compose'];
+
+function unknownCommand(command: string): UserError {
+  const near = nearest(command, COMMANDS);
+  return new UserError(`there is no command "${command}"; the commands are ${COMMANDS.join(', ')}`, {
+    stage: 'inputs',
+    hint: near === undefined ? 'buildkit-archive --help' : `did you mean "${near}"?`,
+  });
+}
+
+/** What stands behind `--` belongs to a command in the VM. */
+function asksForHelp(args: readonly string[]): boolean {
+  const end = args.indexOf('--');
+  return args.slice(0, end < 0 ? undefined : end).some(arg => arg === '--help' || arg === '-h');
+}
+
+function printHelp(): number {
+  process.stdout.write(helpText());
+  return EXIT.ok;
+}
+
 /** The store as a person tends it: its warnings go to standard error. */
 function openStore(dir: string): StoreUpkeep {
   const emit: Emit = event => {
-    if (event.kind === 'warning') process.stderr.write(`warning: ${event.message}\n`);
+    if (event.kind === 'warning') process.stderr.write(`warning: ${plain(event.message)}\n`);
   };
   return new Store({folder: localPorts.openStore(dir), nowMs: Date.now, emit});
 }
 
 async function forgeCommand(argv: readonly string[], signal: AbortSignal): Promise<number> {
-  if (argv.includes('--help')) {
+  if (asksForHelp(argv)) {
     process.stdout.write(`${FORGE_HELP}\n`);
     return EXIT.ok;
   }
@@ -88,12 +105,12 @@ function report(error: unknown, signal: AbortSignal): number {
   }
   if (error instanceof UserError) {
     process.stderr.write(
-      `error: ${error.message}\n${error.hint === undefined ? '' : `hint: ${error.hint}\n`}`,
+      plain(`error: ${error.message}\n${error.hint === undefined ? '' : `hint: ${error.hint}\n`}`),
     );
     return error.stage === undefined || error.stage === 'inputs' || error.stage === 'plan'
       ? EXIT.usage
       : EXIT.infrastructure;
   }
-  process.stderr.write(`internal error: ${error instanceof Error ? error.stack : String(error)}\n`);
+  process.stderr.write(plain(`internal error: ${error instanceof Error ? error.stack : String(error)}\n`));
   return EXIT.infrastructure;
 }

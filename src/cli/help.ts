@@ -44,9 +44,17 @@ Flags of check:
   --dockerfile FILE (default Dockerfile, - for standard input), --build-arg K=V, --override-copy-image IMAGE
   --json           print {release, dockerfile, findings, worksFrom} as JSON
 
+Flags of cache:
+  --store DIR      another store than the one that jobs use here
+  --max-size SIZE, --unused-for TIME
+                   prune: what is to be left at most (default 20G), and for how long an entry may lie unused
+  --json           print the entries as JSON
+
 Exit codes: ${EXIT.ok} as expected (see --expect), ${EXIT.buildFailed} not as expected, ${EXIT.usage} bad usage, ${EXIT.infrastructure} the machine or the archive failed, ${EXIT.canceled} canceled
   explain: ${EXIT.ok} the build of the log succeeded, ${EXIT.buildFailed} it failed, or the log does not tell how it ended
   check:   ${EXIT.ok} nothing that fails the build (warnings at most), ${EXIT.buildFailed} something does
+  ssh:     that of COMMAND, or of the shell
+  cache:   verify gives ${EXIT.infrastructure} when an entry was damaged
 Environment: BUILDKIT_ARCHIVE_STORE (folder for disks taken out of images), NO_COLOR
 `;
 }

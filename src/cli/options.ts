@@ -1,5 +1,6 @@
 import {type ParseArgsConfig, parseArgs} from 'node:util';
 import {UserError} from '../base/errors.ts';
+import {nearest} from '../base/nearest.ts';
 import {compareVersions, formatVersion, parseVersion, type Version} from '../base/version.ts';
 import {NEWEST, OLDEST} from '../build/versions/entry.ts';
 import {parseKeyValue} from '../plan/values.ts';
@@ -16,8 +17,17 @@ export function readOptions<T extends ParseArgsConfig>(
   try {
     return parseArgs(config);
   } catch (error) {
-    throw usageError((error as Error).message, usage);
+    throw badOption(error, Object.keys(config.options ?? {}), usage);
   }
+}
+
+/** What `parseArgs` refuses, in our words: an unknown option with the nearest known one. @param hint for when none is near. */
+export function badOption(error: unknown, known: readonly string[], hint: string): UserError {
+  const {message} = error as Error;
+  const option = /^Unknown option '(-[^']*)'/.exec(message)?.[1];
+  if (option === undefined) return usageError(message, hint);
+  const near = nearest(option.replace(/^-+/, ''), known);
+  return usageError(`there is no option ${option}`, near === undefined ? hint : `did you mean --${near}?`);
 }
 
 export function usageError(message: string, usage: string): UserError {

@@ -9,6 +9,7 @@ import {ANY_GUEST, withMachine} from '../machine.ts';
 import {parseInputs} from '../plan/inputs.ts';
 import {loginOf} from '../plan/login.ts';
 import {makePlan} from '../plan/plan.ts';
+import {oneLine, plain} from '../report/inert.ts';
 import type {GuestProbe} from '../warm-start.ts';
 import {readArgs} from './args.ts';
 import {EXIT} from './help.ts';
@@ -77,8 +78,9 @@ function derivedGuest(derivation: Derivation, signal: AbortSignal): GuestProbe<u
 }
 
 function say(event: JobEvent): void {
-  if (event.kind === 'warning') process.stderr.write(`warning: ${event.message}\n`);
-  if (event.kind === 'progress' && process.stderr.isTTY) process.stderr.write(`\r\u001b[K${event.text}`);
+  if (event.kind === 'warning') process.stderr.write(`warning: ${plain(event.message)}\n`);
+  if (event.kind === 'progress' && process.stderr.isTTY)
+    process.stderr.write(`\r\u001b[K${oneLine(event.text)}`);
   if (event.kind !== 'booted') return;
   if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
   const {debugPort} = event.machine;

@@ -6,6 +6,7 @@ import {getProxyForUrl} from 'proxy-from-env';
 import {asCanceled} from '../base/errors.ts';
 import {type Http, type HttpRequest, type HttpResponse, TransferError} from '../base/http.ts';
 import {isLoopback} from '../base/image-reference.ts';
+import {bypassesProxy} from './no-proxy.ts';
 
 const USER_AGENT = `buildkit-archive/${process.env.BUILDKIT_ARCHIVE_VERSION ?? 'dev'}`;
 
@@ -16,7 +17,9 @@ const USER_AGENT = `buildkit-archive/${process.env.BUILDKIT_ARCHIVE_VERSION ?? '
 export function createHttp(): Http {
   const agents = new Map<string, http.Agent>();
   const agentFor = (url: URL): http.Agent => {
-    const proxy = isLoopback(url.host) ? '' : getProxyForUrl(url.href);
+    const noProxy = process.env.no_proxy || process.env.NO_PROXY || '';
+    const isDirect = isLoopback(url.host) || bypassesProxy(url, noProxy);
+    const proxy = isDirect ? '' : getProxyForUrl(url.href);
     const key = `${url.protocol} ${proxy}`;
     const agent = agents.get(key) ?? createAgent(url, proxy);
     agents.set(key, agent);

@@ -14,11 +14,11 @@ export function firstAttempt(plan: Pick<VmPlan, 'machine'>, decision: Accelerato
   return {...decision, line: plan.machine === 'published' ? 'published' : 'fast'};
 }
 
-/** A guest that hangs on our line must leave time for the published one. */
+/** A guest that hangs on our line must leave time for the published one; one that still talks is slow, and would be slower there. */
 const FAST_SHARE = 0.5;
 
-/** How long this attempt may take. */
-export function attemptTimeoutMs(plan: Pick<VmPlan, 'bootTimeoutMs'>, attempt: Attempt): number {
+/** How long a guest that has fallen silent is waited for. */
+export function attemptPatienceMs(plan: Pick<VmPlan, 'bootTimeoutMs'>, attempt: Attempt): number {
   return attempt.line === 'fast' ? plan.bootTimeoutMs * FAST_SHARE : plan.bootTimeoutMs;
 }
 
@@ -38,8 +38,9 @@ export function nextAttempt(
       warning: `${kvmFault}. Starting again under TCG, 5 to 20 times slower; accelerator: tcg spares this attempt.`,
     };
   }
+  const isSlow = failure.kind === 'deadline' && failure.isTalking;
   // A KVM that was demanded and does not work is no fault of the line.
-  if (last.line === 'published' || kvmFault !== undefined) return undefined;
+  if (last.line === 'published' || kvmFault !== undefined || isSlow) return undefined;
   return {
     attempt: {...last, line: 'published'},
     warning: `the guest does not come up on a virtio disk (${describe(failure)}). Starting again with the published starter's devices; machine: published spares this attempt.`,

@@ -1,6 +1,6 @@
 import type {Emit} from '../base/events.ts';
 import type {Child, Clock, InteractiveSession} from '../base/ports.ts';
-import {type Attempt, attemptTimeoutMs, describeFailure, nextAttempt} from './attempts.ts';
+import {type Attempt, attemptPatienceMs, describeFailure, nextAttempt} from './attempts.ts';
 import {CONSOLE_TAIL_BYTES, deathSignal} from './death.ts';
 import {type Lesson, learn, type Turn} from './lesson.ts';
 import {login} from './login.ts';
@@ -45,7 +45,7 @@ export async function bootInTurns<T extends object>(
       return tried;
     }
     const next = nextAttempt(plan, attempt, tried.failure);
-    if (!next) throw bootError(tried.failure, tried.consoleTail, attemptTimeoutMs(plan, attempt));
+    if (!next) throw bootError(tried.failure, tried.consoleTail, plan.bootTimeoutMs);
     emit({kind: 'warning', message: next.warning});
     const description = describeFailure(attempt, tried.failure);
     turns = [...turns, {failed: attempt, failure: tried.failure, next: next.attempt, description}];
@@ -65,7 +65,8 @@ export async function comeUp(
     child,
     port: sshPort,
     consolePath,
-    bootTimeoutMs: attemptTimeoutMs(plan, attempt),
+    bootTimeoutMs: plan.bootTimeoutMs,
+    patienceMs: attemptPatienceMs(plan, attempt),
     silenceLimitMs:
       plan.accelerator === 'auto' && attempt.accelerator === 'kvm' ? plan.kvmPatienceMs : undefined,
     onConsole: progress(ports.emit, attempt.accelerator),

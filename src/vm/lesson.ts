@@ -1,5 +1,5 @@
 import type {AcceleratorDecision} from './accelerator.ts';
-import {type Attempt, attemptTimeoutMs} from './attempts.ts';
+import {type Attempt, attemptPatienceMs} from './attempts.ts';
 import type {VmPlan} from './machine.ts';
 import {type QemuProgram, qemuArgs} from './qemu-args.ts';
 import type {BootFailure} from './watch.ts';
@@ -31,7 +31,7 @@ export function learn(
 ): readonly Lesson[] {
   return turns.flatMap(({failed, failure, next, description}): readonly Lesson[] => {
     if (failure.kind === 'died') return [];
-    if (failure.kind === 'deadline' && up.bootMs >= attemptTimeoutMs(plan, failed)) return [];
+    if (failure.kind === 'deadline' && up.bootMs >= attemptPatienceMs(plan, failed)) return [];
     return [{only: failed.accelerator === next.accelerator ? 'published' : 'tcg', why: description}];
   });
 }

@@ -8,13 +8,16 @@ export type BootFailure =
   | {readonly kind: 'silent'; readonly seconds: number}
   /** The console says that the boot cannot go on. */
   | {readonly kind: 'stuck'; readonly line: string}
-  | {readonly kind: 'deadline'; readonly seconds: number};
+  /** `isTalking`: the console went on to the end, so the guest is slow and not stuck. */
+  | {readonly kind: 'deadline'; readonly seconds: number; readonly isTalking: boolean};
 
 export interface WatchOptions {
   readonly child: Child;
   readonly port: number;
   readonly consolePath: string;
   readonly bootTimeoutMs: number;
+  /** From then on the wait also ends when the console has had nothing new for a while. */
+  readonly patienceMs: number;
   /** Longest time without a new byte on the console and without a banner; undefined to wait till the deadline. */
   readonly silenceLimitMs: number | undefined;
   readonly onConsole?: (sizeBytes: number, elapsedMs: number) => void;
@@ -22,6 +25,8 @@ export interface WatchOptions {
 }
 
 const POLL_INTERVAL_MS = 100;
+/** A guest that boots says something in this time, even an emulated one on a busy machine. */
+const TALKING_MS = 20_000;
 
 /**
  * Waits until sshd answers: a race of the probe, the deadline, the console's silence and QEMU's death. The forwarded port accepts connections
@@ -56,8 +61,10 @@ export async function watchBoot(
     if (options.silenceLimitMs !== undefined && nowMs - lastSignMs > options.silenceLimitMs) {
       return {kind: 'silent', seconds: Math.round((nowMs - lastSignMs) / 1000)};
     }
-    if (nowMs - startedMs > options.bootTimeoutMs) {
-      return {kind: 'deadline', seconds: Math.round((nowMs - startedMs) / 1000)};
+    const elapsedMs = nowMs - startedMs;
+    const isTalking = nowMs - lastSignMs < TALKING_MS;
+    if (elapsedMs > options.bootTimeoutMs || (elapsedMs > options.patienceMs && !isTalking)) {
+      return {kind: 'deadline', seconds: Math.round(elapsedMs / 1000), isTalking};
     }
   }
 }
