@@ -23,6 +23,7 @@ describe('stepOutputs', () => {
       accelerator: 'tcg',
       launcher: 'qemu',
       'debug-port': '',
+      'derived-from': '',
       'boot-seconds': '41.25',
       'build-seconds': '12.346',
       'buildkit-host': '',
