@@ -1,8 +1,8 @@
 import type {FailureKind} from '../../base/result.ts';
 import type {LineRange} from '../dockerfile/types.ts';
+import {copyFault} from './copy-rules.ts';
 import {
   checksumMismatch,
-  dockerfileFault,
   entitlement,
   lintViolation,
   missingDockerfile,
@@ -11,8 +11,11 @@ import {
   missingTarget,
 } from './dockerfile-rules.ts';
 import {collectFacts, type DiagnoseInput, type Facts, type Rule, shortName} from './facts.ts';
+import {dockerfileFault, frontendRefusal} from './frontend-rules.ts';
 import {kernelFault, outOfMemory, outOfSpace, runFailed} from './machine-rules.ts';
-import {addedUrl, daemonLost, networkFault, registryFault} from './remote-rules.ts';
+import {daemonLost, networkFault, registryFault} from './remote-rules.ts';
+import {faultyRequest} from './request-rules.ts';
+import {addedUrl, gitFault} from './source-rules.ts';
 import {onbuildCopy, unsupportedFeature, unsupportedRequest} from './unsupported.ts';
 
 export type {DiagnoseInput, MachineEvidence} from './facts.ts';
@@ -71,7 +74,10 @@ const RULES: readonly Rule[] = [
   lintViolation,
   checksumMismatch,
   addedUrl,
+  gitFault,
+  copyFault,
   missingFile,
+  faultyRequest,
   dockerfileFault,
   outOfSpace,
   outOfMemory,
@@ -80,6 +86,7 @@ const RULES: readonly Rule[] = [
   networkFault,
   registryFault,
   deadline,
+  frontendRefusal,
   unknown,
 ];
 
