@@ -171,6 +171,7 @@ export const EXPECTED: Readonly<Record<string, Expected | ((release: Version) =>
 
 /** Builds that are in no recording, captured with releases that are not among them either. */
 const MORE: typeof EXPECTED = {
+  'add-http': {kind: 'infra'},
   'add-cut': {kind: 'network', lines: [2, 2], step: /cut\.tgz/},
   'add-git-nf': {kind: 'missing-file', lines: [2, 2], step: /nope\.git/},
   'arg-from-unset': {kind: 'dockerfile', lines: [2, 2]},
@@ -190,6 +191,7 @@ const MORE: typeof EXPECTED = {
   'expose-bad': {kind: 'dockerfile', lines: [3, 3]},
   'flag-unknown-copy': {kind: 'dockerfile', lines: [2, 2]},
   'flag-unknown-run': {kind: 'dockerfile', lines: [4, 4]},
+  'from-3args': {kind: 'dockerfile', lines: [1, 1]},
   'from-429': {kind: 'registry', lines: [1, 1], step: /load metadata/},
   'from-bad-manifest': {kind: 'registry', lines: [1, 1], step: /load metadata/},
   'git-context-nf': {kind: 'missing-file', step: /load git source/},
@@ -198,7 +200,12 @@ const MORE: typeof EXPECTED = {
   'mount-bad-key': {kind: 'dockerfile', lines: [4, 4]},
   'mount-bad-type': {kind: 'dockerfile', lines: [4, 4]},
   'nested-stages': {kind: 'run-failed', lines: [8, 10], step: /^\[tool 2\/2\]/},
-  'onbuild-fail': {kind: 'run-failed', lines: [4, 4], step: /RUN echo triggered/},
+  // From v0.17.0 on BuildKit marks the FROM that brings it in.
+  'onbuild-fail': release => ({
+    kind: 'run-failed',
+    lines: isAtLeast(release, version('v0.17.0')) ? [5, 5] : [4, 4],
+    step: /RUN echo triggered/,
+  }),
   'onbuild-missing': {kind: 'missing-file', lines: [4, 4], step: /COPY package\.json/},
   parents: since('v0.26.0', [4, 4], passes),
   'push-denied': {kind: 'registry', step: /^exporting to image/},

@@ -34,6 +34,8 @@ describe('what to do', () => {
     ['v0.8.3 push-denied', 'Log in'],
     ['v0.8.3 from-429', 'mirror'],
     ['v0.14.0 flag-unknown-run', 'Did you mean --mount?'],
+    ['v0.31.0 flag-unknown-copy', 'Did you mean --chown?'],
+    ['v0.31.0 add-http', 'tracing', 'v0.32.0'],
   ])('%s', (name, ...words) => {
     const {hint} = answer(name);
     for (const word of words) expect(hint).toContain(word);
@@ -60,4 +62,12 @@ test('a here-document is seen in the excerpt, where there is no Dockerfile', () 
     lines: {startLine: 4, endLine: 5},
     worksFrom: 'v0.10.0',
   });
+});
+
+test('an error after the last step is that of tracing in v0.31 alone', () => {
+  const one = cases.get('v0.31.0 add-http');
+  const kinds = ['v0.31.1', 'v0.32.2', 'v0.20.2'].map(
+    name => one && diagnose({trace: traceOf(one), exitCode: 1, version: version(name)})?.kind,
+  );
+  expect(kinds).toEqual(['infra', 'timeout', 'timeout']);
 });

@@ -26,6 +26,7 @@ describe('every form of a build gives the same steps, states and errors', () => 
       'v0.14.0',
       'v0.20.2',
       'v0.3.0',
+      'v0.31.0',
       'v0.32.2',
       'v0.5.0',
       'v0.7.0',
