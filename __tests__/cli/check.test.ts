@@ -44,6 +44,17 @@ describe('what a release cannot do', () => {
       ],
       'v0.10.0',
     ],
+    // A symbolic mode is ignored there, refused by v0.16.0 to v0.19.0, and works later.
+    [
+      'FROM a\nCOPY --link --chmod=u=rw b c\n',
+      'v0.8.3',
+      1,
+      [
+        ['copy-chmod-symbolic', 2, 'warning'],
+        ['copy-link', 2, 'error'],
+      ],
+      'v0.20.0',
+    ],
     // It works as soon as the helper image can be pulled.
     ['FROM a\nCOPY b c\n', 'v0.4.0', 0, [['copy-offline', 2, 'info']], null],
     // No built-in frontend can, so there is no release to take.

@@ -23,11 +23,14 @@ describe('every form of a build gives the same steps, states and errors', () => 
       'v0.11.0',
       'v0.12.4',
       'v0.13.0',
+      'v0.14.0',
       'v0.20.2',
       'v0.3.0',
+      'v0.31.0',
       'v0.32.2',
       'v0.5.0',
       'v0.7.0',
+      'v0.8.3',
       'v0.9.0',
     ]);
   });

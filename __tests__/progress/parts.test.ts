@@ -67,6 +67,16 @@ describe('final errors without what tells the release', () => {
       'failed to compute cache key: "/x": not found',
     ],
     ['could not find nodir: stat nodir', 'could not find nodir: stat nodir'],
+    // v0.31.0 and v0.31.1, on a slow machine.
+    [
+      'failed to solve: process "x" did not complete\ncontext deadline exceeded',
+      'process "x" did not complete',
+    ],
+    ['context deadline exceeded', 'context deadline exceeded'],
+    [
+      'failed to solve: failed to run Build function: dockerfile parse error on line 1: x',
+      'dockerfile parse error on line 1: x',
+    ],
   ])('%s', (error, expected) => {
     expect(stripErrorPrefixes(error)).toBe(expected);
   });

@@ -1,4 +1,5 @@
 import {describe, expect, test} from '@jest/globals';
+import type {BuildTrace} from '../../src/base/trace.ts';
 import {logTexts, outline, read, recording, stepNamed} from './helpers.ts';
 
 const head = '#1 [1/1] RUN x\n';
@@ -282,11 +283,53 @@ describe('logs that others have been at', () => {
     expect(outline(read('auto', bar))).toEqual(['done [1/1] RUN x log=2']);
   });
 
-  test.each(['v0.20.2/run-fail-tty/terminal.txt'])('the display of a terminal is no log: %s', path => {
-    expect(read('auto', recording(path)).steps).toEqual([]);
-  });
+  test.each(['v0.20.2/run-fail-tty/terminal.txt'])(
+    'of the display of a terminal only the end is a log: %s',
+    path => {
+      const trace = read('auto', recording(path));
+      expect(outline(trace).slice(0, 1)).toEqual([
+        'failed [4/5] RUN echo line one;     echo boom >&2;     exit 7 log=2',
+      ]);
+      expect(trace.steps.length).toBe(1);
+    },
+  );
 });
 
+describe('a log whose beginning is missing', () => {
+  const lines = recording('v0.20.2/trace-run-fail/stderr.txt').toString().split('\n');
+  const from = (pattern: RegExp): BuildTrace =>
+    read('auto', lines.slice(lines.findIndex(line => pattern.test(line))).join('\n'));
+  const name = '[4/5] RUN echo line one;     echo boom >&2;     exit 7';
+  const whole = read('auto', lines.join('\n'));
+
+  test.each([
+    ['in the log of the failed step', /^#7 \d+\.\d+ (?:line one|boom)/],
+    ['in its error', /^#7 ERROR: /],
+    ['in the block that names it', /^------$/],
+  ])('%s', (_where, pattern) => {
+    const {steps, error, excerpt} = from(pattern);
+    expect(steps.map(step => [step.state, step.name, step.position])).toEqual([
+      ['failed', name, {index: 4, total: 5}],
+    ]);
+    expect({error, excerpt}).toEqual({error: whole.error, excerpt: whole.excerpt});
+  });
+
+  test('of v0.3.0, among the facts of a step', () => {
+    const log = recording('v0.3.0/trace-run-fail/stdout.txt').toString();
+    const last = log.lastIndexOf('\n#', log.lastIndexOf(' digest: '));
+    expect(outline(read('auto', log.slice(last + 1)))).toEqual(outline(read('auto', log)).slice(-1));
+  });
+
+  test('within a step that goes on: it has no name, unless its header comes again', () => {
+    expect(outline(read('plain', '#7 0.1 x\n#7 DONE 0.2s\n\n#8 [2/2] RUN y\n#8 DONE 0.1s\n'))).toEqual([
+      'done  log=1',
+      'done [2/2] RUN y',
+    ]);
+    const again =
+      '#7 0.1 x\n#7 ...\n\n#8 [2/2] RUN y\n#8 DONE 0.1s\n\n#7 [1/2] RUN z\n#7 0.2 w\n#7 DONE 0.2s\n';
+    expect(outline(read('plain', again))).toEqual(['done [1/2] RUN z log=2', 'done [2/2] RUN y']);
+  });
+});
 test('an error of several lines', () => {
   const error = 'executor failed running [/bin/sh -c set -e\nfalse\n]: exit code: 1';
   const text = `${head}#1 ERROR: ${error}\n------\n > [1/1] RUN x:\n------\nerror: failed to solve: rpc error: code = Unknown desc = ${error}\n`;

@@ -15,7 +15,7 @@ export type StepState = 'done' | 'cached' | 'failed' | 'canceled' | 'running';
 export interface Step {
   /** Vertex digest where the form has one, else `#N`. */
   readonly id: string;
-  /** The whole name as BuildKit prints it, e.g. `[build 2/5] RUN make`. */
+  /** The whole name as BuildKit prints it, e.g. `[build 2/5] RUN make`; empty when the log begins behind it. */
   readonly name: string;
   /** Stage name from the step's name (`build` in `[build 2/5] …`, `internal` for internal steps). */
   readonly stage?: string;

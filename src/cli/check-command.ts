@@ -59,12 +59,14 @@ export async function checkCommand(
   return findings.some(({severity}) => severity === 'error') ? EXIT.buildFailed : EXIT.ok;
 }
 
-/** The first release that has none of the errors; undefined when there are none, or when one of them has no such release. */
+/** The first release that has none of the errors and warnings; undefined when there are no errors, or one of them has no such release. */
 function firstThatCan(findings: readonly Finding[]): string | undefined {
-  const errors = findings.filter(({severity}) => severity === 'error');
-  const firsts = errors.flatMap(({first}) => parseVersion(first ?? '') ?? []);
+  if (!findings.some(({severity}) => severity === 'error')) return undefined;
+  // What is ignored here may be refused by a release between (symbolic modes).
+  const faults = findings.filter(({severity}) => severity !== 'info');
+  const firsts = faults.flatMap(({first}) => parseVersion(first ?? '') ?? []);
   const newest = firsts.sort(compareVersions).at(-1);
-  return newest && firsts.length === errors.length ? formatVersion(newest) : undefined;
+  return newest && firsts.length === faults.length ? formatVersion(newest) : undefined;
 }
 
 interface Checked {

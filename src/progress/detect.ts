@@ -1,3 +1,4 @@
+import {blockRule} from './error-block.ts';
 import type {Fold} from './fold.ts';
 import {JsonReader} from './json.ts';
 import {PlainReader} from './plain.ts';
@@ -58,24 +59,31 @@ class Chooser implements LineReader {
   }
 }
 
-/** A plain log of any release: that of v0.3 and v0.4 shows itself by `digest:` under its first header. */
+/** A plain log of any release: that of v0.3 and v0.4 shows itself by `digest:` under its first header, or what follows there. */
 export function plainReader(fold: Fold): LineReader {
   return new Chooser(
     new TailReader(fold),
-    line => stepPrefixLength(line) > 0,
+    line => stepPrefixLength(line) > 0 || line === blockRule,
     (first, next) => {
-      const isV03 = parseVertexEvent(next.slice(stepPrefixLength(first)))?.key === 'digest';
+      if (first === blockRule) return isErrorBlock(next) ? new PlainReader(fold) : undefined;
+      const isV03 = [first, next].some(line => parseVertexEvent(line.slice(stepPrefixLength(first))));
       return isV03 ? new PlainV03Reader(fold) : new PlainReader(fold);
     },
   );
+}
+
+/** Of a log whose beginning is missing, the block of the failed step can be all that is left. */
+function isErrorBlock(next: string): boolean {
+  return next.startsWith(' > ');
 }
 
 /** Progress of any form, with anything before it. */
 export function anyReader(fold: Fold): LineReader {
   return new Chooser(
     new TailReader(fold),
-    line => stepPrefixLength(line) > 0 || line === '{' || solveStatusLine.test(line),
+    line => stepPrefixLength(line) > 0 || line === '{' || line === blockRule || solveStatusLine.test(line),
     (first, next) => {
+      if (first === blockRule) return isErrorBlock(next) ? new PlainReader(fold) : undefined;
       if (stepPrefixLength(first) > 0) return plainReader(fold);
       return first !== '{' || solveStatusKey.test(next) ? new JsonReader(fold) : undefined;
     },

@@ -7,9 +7,12 @@ const prefixes: readonly RegExp[] = [
   /^listing workers for Build: failed to list workers: /,
   /^failed to solve with frontend [\w./:-]+: /,
   /^failed to (?:build LLB|create LLB definition): /,
+  /^failed to run Build function: /,
   /^rpc error: code = (?:Unknown|Canceled) desc = /,
   /^Canceled: (?=context canceled)/,
 ];
+// v0.31.0 and v0.31.1 give their own tracing 50 ms to end, and add this when it takes longer (common/trace.go).
+const tracerShutdown = /(?<=.)\ncontext deadline exceeded\s*$/s;
 const rpcCode = /^rpc error: code = (\w+) desc = /;
 
 /**
@@ -23,6 +26,6 @@ export function stripErrorPrefixes(error: string): string {
     const before = rest;
     for (const prefix of prefixes) rest = rest.replace(prefix, '');
     rest = rest.replace(rpcCode, '$1: ');
-    if (rest === before) return rest.trim();
+    if (rest === before) return rest.replace(tracerShutdown, '').trim();
   }
 }

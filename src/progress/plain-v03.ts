@@ -83,7 +83,11 @@ export class PlainV03Reader implements LineReader {
     const event = parseVertexEvent(rest);
     this.settleGlue(event?.key === 'duration');
     if (rest === '...') block?.record?.pause();
-    else if (block === undefined || this.afterBlank || block.number !== number) this.header(number, rest);
+    else if (block === undefined && event !== undefined) {
+      // The beginning of the log is missing.
+      this.header(number, '');
+      if (this.block) this.event(this.block, event);
+    } else if (block === undefined || this.afterBlank || block.number !== number) this.header(number, rest);
     else if (event !== undefined) this.event(block, event);
     else this.bodyLine(block, text, prefix);
     this.afterBlank = false;

@@ -1,3 +1,4 @@
+import {blockRule, ErrorBlock, sameName} from './error-block.ts';
 import type {Fold} from './fold.ts';
 import {
   parseEnd,
@@ -10,15 +11,14 @@ import {
 import type {LineReader} from './source.ts';
 import type {StepRecord} from './step.ts';
 import {TailReader} from './tail.ts';
-import {withoutCutCharacter} from './text.ts';
 import {parseLintLine} from './warnings.ts';
 
 const digestOnly = /^sha256:[0-9a-f]{64}$/;
 const warning = /^WARN: (.*)$/s;
-const blockRule = '------';
-const blockName = /^ > (.*):$/s;
 const truncated = '...';
 const maxErrorLines = 100;
+/** buildctl's final error, and what its logger writes between (`--debug`). */
+const endsError = /^(?:error: |time="[^"]*" level=)/;
 const lastWords = /error: failed to (?:receive status|solve): /;
 
 /** The block that is open: lines belong to its step. */
@@ -42,7 +42,8 @@ export class PlainReader implements LineReader {
   private readonly tail: TailReader;
   private block: Block | undefined;
   private afterBlank = true;
-  private errorBlock: 'none' | 'ruled' | 'named' = 'none';
+  private readonly errorBlock: ErrorBlock;
+  private hasBegun = false;
   /** A log line that ends like a step: the next line tells whether it did. */
   private glued: {readonly atSeconds: number; readonly whole: string; log: string; end: StepEnd} | undefined;
   private openError: {readonly record: StepRecord; readonly lines: string[]} | undefined;
@@ -53,12 +54,13 @@ export class PlainReader implements LineReader {
   constructor(fold: Fold) {
     this.fold = fold;
     this.tail = new TailReader(fold);
+    this.errorBlock = new ErrorBlock(fold);
   }
 
   line(text: string): void {
     const prefix = stepPrefixLength(text);
     this.lastLog = '';
-    if (this.errorBlock !== 'none' && this.errorBlockLine(text, prefix)) return;
+    if (this.errorBlock.isOpen && this.inErrorBlock(text, prefix)) return;
     if (prefix > 0) this.stepLine(text, prefix);
     else this.otherLine(text);
   }
@@ -86,6 +88,10 @@ export class PlainReader implements LineReader {
       else this.bodyLine(block, text.slice(prefix));
     } else if (number === 0) {
       if (isLog === 0 && (block === undefined || this.afterBlank)) this.description();
+    } else if (!this.hasBegun && isBody(text.slice(prefix))) {
+      // The beginning of the log is missing, and with it the step's name.
+      this.header(number, '');
+      this.stepLine(text, prefix);
     } else if (this.afterBlank || !this.endsOther(number, text.slice(prefix))) {
       this.header(number, text.slice(prefix));
     }
@@ -109,11 +115,13 @@ export class PlainReader implements LineReader {
   }
 
   private header(number: number, name: string): void {
+    this.hasBegun = true;
     this.tail.progress();
     const key = `#${number}`;
     const known = this.fold.find(key);
     // A log of several builds counts from 1 again; a trace tells one build, the last.
-    if (number === 1 && known !== undefined && !sameName(known.currentName, name)) this.fold.restart();
+    const isOther = known !== undefined && known.currentName !== '' && !sameName(known.currentName, name);
+    if (number === 1 && isOther) this.fold.restart();
     const record = this.fold.step(key, name);
     if (record !== undefined && record === known && !name.endsWith(truncated)) record.rename(name);
     record?.print({state: 'running'});
@@ -192,15 +200,21 @@ export class PlainReader implements LineReader {
       this.openError = undefined;
       this.tail.line(text);
     } else if (text === blockRule) {
-      this.errorBlock = 'ruled';
+      this.errorBlock.open();
       this.openError = undefined;
       this.tail.flush();
-    } else if (this.openError !== undefined && !text.startsWith('error: ')) {
+    } else if (this.openError !== undefined && !endsError.test(text)) {
       this.errorContinues(text);
     } else {
       this.openError = undefined;
       this.tail.line(text);
     }
+  }
+
+  private inErrorBlock(text: string, prefix: number): boolean {
+    const place = this.errorBlock.line(text, prefix);
+    if (place === 'over') this.afterBlank = true;
+    return place === 'inside' || text === blockRule;
   }
 
   /** Errors of commands with line feeds in them (here-documents of external frontends up to v0.8). */
@@ -210,38 +224,10 @@ export class PlainReader implements LineReader {
     open.lines.push(text);
     open.record.print({state: 'failed', error: open.lines.join('\n')});
   }
-
-  /**
-   * The block at the end repeats the last log lines; of it only the name is news, since it is never cut. False
-   * for a line that cannot be part of it: other programs print rules, too.
-   */
-  private errorBlockLine(text: string, prefix: number): boolean {
-    if (this.errorBlock === 'ruled') {
-      this.errorBlock = text.startsWith(' > ') ? 'named' : 'none';
-      if (this.errorBlock === 'named') this.completeName(blockName.exec(text)?.[1]);
-      return this.errorBlock === 'named';
-    }
-    const isOver = text === blockRule || (prefix > 0 && secondsLength(text, prefix) === 0);
-    if (!isOver) return true;
-    this.errorBlock = 'none';
-    this.afterBlank = true;
-    return text === blockRule;
-  }
-
-  private completeName(name: string | undefined): void {
-    if (name === undefined) return;
-    for (const record of this.fold.all()) {
-      const isCut = record.currentState === 'failed' && record.currentName.endsWith(truncated);
-      if (isCut && sameName(record.currentName, name)) record.rename(name);
-    }
-  }
 }
 
-/** Whether two headers name the same step: up to v0.7.2 names are cut at 72 bytes, with `...` behind. */
-function sameName(known: string, name: string): boolean {
-  if (known === name) return true;
-  const [short, long] = known.length < name.length ? [known, name] : [name, known];
-  if (!short.endsWith(truncated)) return false;
-  // The cut can go through a character.
-  return long.startsWith(withoutCutCharacter(short.slice(0, -truncated.length)));
+/** A line that cannot be the header of a step: its digest, its log, its end, or a status that has ended. */
+function isBody(rest: string): boolean {
+  if (digestOnly.test(rest) || secondsLength(rest, 0) > 0 || parseEnd(rest) !== undefined) return true;
+  return rest === truncated || (!rest.startsWith('[') && parseStatus(rest).done);
 }

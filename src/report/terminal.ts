@@ -36,6 +36,9 @@ const SYMBOLS: Readonly<Record<Step['state'], readonly [symbol: string, colour: 
   running: ['…', 'yellow'],
 };
 
+/** For a step whose header is in the part of a log that is missing. */
+const NAMELESS = '(its name is not in the log)';
+
 /** A result for a terminal: steps, the failing step's last lines, versions, timings, outputs, and the verdict last. */
 export function terminalReport(result: JobResult, options: TerminalOptions = {}): string {
   const {colours = false, width = 100, maxSteps = 60, expect = 'success'} = options;
@@ -86,7 +89,7 @@ function stepLine({number, step}: NumberedStep, columns: number, digits: number,
   const took = state === 'done' || state === 'failed' ? formatSeconds(step.seconds) : state;
   const head = `${symbol} ${String(number).padStart(digits)} `;
   const room = columns - displayWidth(head) - 11;
-  const name = toColumns(oneLine(step.name), room);
+  const name = toColumns(oneLine(step.name || NAMELESS), room);
   return `${paint(colour, head)}${state === 'cached' ? paint('dim', name) : name} ${paint('dim', took.padStart(10))}`;
 }
 

@@ -1,8 +1,8 @@
 import type {FailureKind} from '../../base/result.ts';
 import type {LineRange} from '../dockerfile/types.ts';
+import {copyFault} from './copy-rules.ts';
 import {
   checksumMismatch,
-  dockerfileFault,
   entitlement,
   lintViolation,
   missingDockerfile,
@@ -11,8 +11,11 @@ import {
   missingTarget,
 } from './dockerfile-rules.ts';
 import {collectFacts, type DiagnoseInput, type Facts, type Rule, shortName} from './facts.ts';
+import {dockerfileFault, frontendRefusal} from './frontend-rules.ts';
 import {kernelFault, outOfMemory, outOfSpace, runFailed} from './machine-rules.ts';
-import {addedUrl, daemonLost, networkFault, registryFault} from './remote-rules.ts';
+import {daemonLost, networkFault, registryFault} from './remote-rules.ts';
+import {faultyRequest} from './request-rules.ts';
+import {addedUrl, gitFault} from './source-rules.ts';
 import {onbuildCopy, unsupportedFeature, unsupportedRequest} from './unsupported.ts';
 
 export type {DiagnoseInput, MachineEvidence} from './facts.ts';
@@ -45,6 +48,24 @@ const canceled: Rule = ({errors, machine}) => {
   return {kind: 'canceled', summary: 'The build was canceled', hint: 'Start it again.'};
 };
 
+/**
+ * v0.31.0 and v0.31.1 end with status 1 when their own tracing takes more than 50 ms to shut down (cmd/buildctl/common/trace.go);
+ * what the build itself failed of stands before it.
+ */
+const tracerShutdown: Rule = ({trace, version}) => {
+  const isSuspect = version === undefined || (version.major === 0 && version.minor === 31);
+  const ended = trace.steps.every(
+    ({state, name}) => state === 'done' || state === 'cached' || /^importing cache manifest/.test(name),
+  );
+  if (!isSuspect || trace.error !== 'context deadline exceeded' || trace.steps.length === 0 || !ended)
+    return undefined;
+  return {
+    kind: 'infra',
+    summary: 'All steps succeeded, and buildctl ended with an error of its own all the same',
+    hint: 'BuildKit v0.31.0 and v0.31.1 do so on a slow or busy machine, when tracing takes more than 50 ms to shut down. Try again, or use v0.32.0 or later.',
+  };
+};
+
 const deadline: Rule = ({errors}) =>
   /context deadline exceeded|DeadlineExceeded/.test(errors)
     ? {kind: 'timeout', summary: 'The build ran into a time limit', hint: 'Raise the timeout, or try again.'}
@@ -71,7 +92,10 @@ const RULES: readonly Rule[] = [
   lintViolation,
   checksumMismatch,
   addedUrl,
+  gitFault,
+  copyFault,
   missingFile,
+  faultyRequest,
   dockerfileFault,
   outOfSpace,
   outOfMemory,
@@ -79,7 +103,9 @@ const RULES: readonly Rule[] = [
   runFailed,
   networkFault,
   registryFault,
+  tracerShutdown,
   deadline,
+  frontendRefusal,
   unknown,
 ];
 

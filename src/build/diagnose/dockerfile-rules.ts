@@ -11,6 +11,13 @@ const COMPARED_FILES = 5000;
 export const entitlement: Rule = ({errors, uses}) => {
   const name = /(network\.host|security\.insecure)\S* is not allowed/.exec(errors)?.[1];
   if (name === undefined) return undefined;
+  if (/not allowed by build daemon configuration/.test(errors)) {
+    return {
+      kind: 'infra',
+      summary: `buildkitd does not permit the entitlement ${name}`,
+      hint: `Start it with --allow-insecure-entitlement ${name}, or set "insecure-entitlements" in buildkitd.toml.`,
+    };
+  }
   const token = name === 'network.host' ? /^--network=host/i : /^--security=insecure/i;
   return {
     kind: 'dockerfile',
@@ -61,66 +68,27 @@ export const checksumMismatch: Rule = ({errors}) => {
   };
 };
 
-const FILE_FAULTS = new RegExp(
-  [
-    'parse error (?:on )?line',
-    'the Dockerfile cannot be empty',
-    'file with no instructions',
-    'no build stage in current context',
-    'unknown instruction',
-    'failed to parse stage name',
-    'base name .* should not be blank',
-    'failed to process ',
-    'circular dependency detected',
-    'unterminated heredoc',
-    'variable expansion is not supported',
-    "doesn't support variable expansion",
-    'unexpected key ',
-    'unsupported mount type',
-    'invalid (?:chmod|chown|checksum|reference format|escape token)',
-    "source can't be (?:a URL|a git ref)",
-    'parser directive can be used',
-    'invalid from flag value',
-  ].join('|'),
-  'i',
-);
-
-export const dockerfileFault: Rule = ({errors, trace, dockerfile}) => {
-  if (!FILE_FAULTS.test(errors)) return undefined;
-  const message = (trace.error ?? errors).replace(/^dockerfile parse error (?:on )?line \d+: /i, '').trim();
-  const meant = /\(did you mean (\S+?)\?\)/.exec(message)?.[1];
-  const flag = /unknown flag: (?:--)?([\w-]+)/i.exec(message)?.[1];
-  const empty = /cannot be empty|no instructions/.test(message);
-  const unknown = /unknown instruction: (\S+)/i.exec(message)?.[1];
-  const near = meant ?? (unknown === undefined ? undefined : nearest(unknown, INSTRUCTIONS));
-  const hints = [
-    empty && 'Write at least one FROM line, or name another file.',
-    near !== undefined && `Did you mean ${near.toUpperCase()}?`,
-    flag !== undefined && `No release's frontend knows --${flag} here; check its spelling.`,
-    dockerfile?.problems[0] && `Line ${dockerfile.problems[0].startLine}: ${dockerfile.problems[0].message}.`,
-  ];
-  return {
-    kind: 'dockerfile',
-    summary: `The Dockerfile cannot be built: ${message}`,
-    hint: hints.find(text => typeof text === 'string') ?? 'Mend the line.',
-  };
-};
-
-const INSTRUCTIONS = (
-  'ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL STOPSIGNAL USER ' +
-  'VOLUME WORKDIR'
-).split(' ');
-
 export const missingDockerfile: Rule = ({errors, contextFiles}) => {
+  const folder = /failed to read dockerfile: read (\S+): is a directory/.exec(errors)?.[1];
+  if (folder !== undefined) {
+    return missing(
+      `${withoutMount(folder)} is a folder, not a Dockerfile`,
+      'Check the input that names the Dockerfile.',
+    );
+  }
   const path = /failed to read dockerfile: open (\S+): no such file/.exec(errors)?.[1];
   if (path === undefined) return undefined;
-  const name = path.replace(/^\/tmp\/buildkit-mount\d+\//, '');
+  const name = withoutMount(path);
   return {
     kind: 'missing-file',
     summary: `There is no Dockerfile named ${name}`,
     hint: `${suggestion(name, contextFiles)}Check the input that names the Dockerfile, and that it is in the repository.`,
   };
 };
+
+function withoutMount(path: string): string {
+  return path.replace(/^\/tmp\/buildkit-mount\d+\//, '');
+}
 
 /** A COPY or ADD source that is not in the context or the other stage; v0.3 and v0.4 do not say which. */
 export const missingFile: Rule = facts => {
@@ -141,7 +109,7 @@ export const missingFile: Rule = facts => {
 
 function missingPath({errors, log, step}: Facts): string | undefined {
   const named = /(?:^|: )"([^"]+)"(?: not found)?: not found/m.exec(errors)?.[1];
-  if (named !== undefined && !/secret|SSH/.test(errors)) return named;
+  if (named !== undefined) return named;
   if (/^ ?not found: not found$/m.test(errors)) return '';
   if (!/(?:^|\] )(?:ONBUILD )?(?:LINK )?(?:COPY|ADD) /.test(step?.name ?? '')) return undefined;
   // v0.3 and v0.4 copy with a program in a container: its words are in the log.
@@ -168,7 +136,7 @@ function sourceOf({located, dockerfile}: Facts): string | undefined {
   return isStage ? `stage "${from}"` : `image ${from}`;
 }
 
-function contextHint(path: string | undefined, {contextFiles, dockerfileName}: Facts): string {
+function contextHint(path: string | undefined, {contextFiles, dockerfileName, located}: Facts): string {
   const own = `${dockerfileName}.dockerignore`;
   const ignore = contextFiles.includes(own) ? own : '.dockerignore';
   const plain = path?.replace(/^\.?\/+/, '');
@@ -176,6 +144,12 @@ function contextHint(path: string | undefined, {contextFiles, dockerfileName}: F
     return `The file lies in the context folder: a pattern of ${ignore} leaves it out.`;
   }
   const near = plain === undefined ? '' : suggestion(plain, contextFiles);
+  if (
+    located?.instruction &&
+    copyArguments(located.instruction).sources.some(source => /^(?:\.\/)*\.\.\//.test(source))
+  ) {
+    return `${near}A path with ".." does not lead out of the context folder: choose a higher folder as context.`;
+  }
   return `${near}Paths are relative to the context; check the spelling, that the file is committed, and ${ignore}.`;
 }
 
@@ -184,10 +158,13 @@ function suggestion(name: string, files: readonly string[]): string {
   return near === undefined ? '' : `Did you mean "${near}"? `;
 }
 
+/** `secret id: not found`; up to v0.8.3 `secret id not found: not found`. */
+const SECRET_MISSING = /(?:^|: )secret (\S+?)(?: not found)?: not found/m;
+
 /** What the client was to hand in and did not: secrets, SSH keys, the context folder. */
 export const missingInput: Rule = facts => {
   const {errors, uses} = facts;
-  const secret = /secret (\S+?): not found/.exec(errors)?.[1];
+  const secret = SECRET_MISSING.exec(errors)?.[1];
   if (secret !== undefined) {
     return missing(`The build was given no secret "${secret}"`, `Hand it in: "secrets: ${secret}=…".`);
   }

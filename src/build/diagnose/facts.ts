@@ -113,7 +113,7 @@ export function collectFacts(input: DiagnoseInput): Facts {
     located,
     errors: [trace.error, step?.error].flatMap(text => text?.slice(0, ERROR_CHARS) ?? []).join('\n'),
     log: step ? lastLines(step) : '',
-    line: errorLine(trace, dockerfile),
+    line: errorLine(trace, dockerfile, step),
     isRun: /(?:^|\] )(?:ONBUILD )?RUN /.test(step?.name ?? ''),
     before: name => release !== undefined && !isAtLeast(release, version(name)),
   };
@@ -145,26 +145,56 @@ function lastLines({logs}: Step): string {
 
 /** A step's name, short enough for a sentence. */
 export function shortName({name}: Step): string {
-  const line = name.replace(/\s+/g, ' ');
+  // Its header is in the part of the log that is missing.
+  const line = name === '' ? 'a step' : name.replace(/\s+/g, ' ');
   return line.length > NAME_CHARS ? `${line.slice(0, NAME_CHARS)}…` : line;
 }
 
-function errorLine(trace: BuildTrace, dockerfile: Dockerfile | undefined): LineRange | undefined {
+function errorLine(
+  trace: BuildTrace,
+  dockerfile: Dockerfile | undefined,
+  step: Step | undefined,
+): LineRange | undefined {
   const named = PARSE_LINE.exec(trace.error ?? '')?.[1];
   if (trace.excerpt) return excerptLines(trace.excerpt);
-  if (named === undefined) return dockerfile && quotedLine(trace.error ?? '', dockerfile);
+  if (named === undefined) return step || !dockerfile ? undefined : quotedLine(trace.error ?? '', dockerfile);
   const line = Number(named);
   const own = dockerfile?.instructions.find(one => one.startLine === line);
   return {startLine: line, endLine: own?.endLine ?? line};
 }
 
-/** The only instruction that holds what a frontend's error quotes, where neither line nor excerpt is printed. */
+/**
+ * The only instruction that holds what a frontend's error names, where neither line nor excerpt is printed: something
+ * quoted, a variable, a keyword, or the last word.
+ */
 function quotedLine(error: string, {instructions}: Dockerfile): LineRange | undefined {
-  const quoted = /failed to (?:process|parse (?:stage name|platform)) "((?:[^"\\]|\\.)+)"/.exec(error)?.[1];
-  const text = quoted?.replace(/\\(.)/g, '$1');
-  const expansion = /variable expansion is not supported for --from/.test(error) ? /--from=\S*\$/ : undefined;
-  const [first, ...rest] = instructions.filter(one =>
-    text === undefined ? expansion?.test(one.text) : one.text.includes(text),
+  const expansion = /variable expansion is not supported for --from/.test(error) ? [/--from=\S*\$/] : [];
+  const index = /invalid stage index (\d+)/.exec(error)?.[1];
+  const circular = /circular dependency detected on stage: (\S+)/.exec(error)?.[1];
+  const stage = [index, circular].flatMap(name =>
+    name === undefined ? [] : new RegExp(`from=${escaped(name)}(?!\\w)`),
   );
-  return first && rest.length === 0 ? {startLine: first.startLine, endLine: first.endLine} : undefined;
+  for (const pattern of [...expansion, ...stage, ...wordsOf(error).map(wholeWord)]) {
+    const [first, ...rest] = instructions.filter(one => pattern.test(one.text));
+    if (first && rest.length === 0) return {startLine: first.startLine, endLine: first.endLine};
+  }
+  return undefined;
+}
+
+function wordsOf(error: string): string[] {
+  const quoted = [...error.matchAll(/"((?:[^"\\]|\\.)+)"/g)].map(([, text = '']) =>
+    text.replace(/\\(.)/g, '$1'),
+  );
+  const variable = /\((\$[^)]+)\)/.exec(error)?.[1] ?? [];
+  const keyword = /^[A-Z]{3,}(?= )/.exec(error)?.[0] ?? [];
+  const last = /: (\S+)$/.exec(error)?.[1] ?? [];
+  return [quoted, variable, keyword, last].flat().filter(word => word.length > 1);
+}
+
+function wholeWord(text: string): RegExp {
+  return new RegExp(`(?<!\\w)${escaped(text)}(?!\\w)`);
+}
+
+function escaped(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 }

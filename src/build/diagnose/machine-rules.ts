@@ -93,15 +93,23 @@ export const kernelFault: Rule = facts => {
 };
 
 /** What a command's output tells of the machine under it. */
-const LOG_CAUSES: readonly {readonly pattern: RegExp; readonly hint: string}[] = [
+const LOG_CAUSES: readonly {readonly pattern: RegExp; readonly hint: string; readonly network?: true}[] = [
   {
     pattern:
-      /could not resolve|temporary failure (?:in name resolution|resolving)|bad address|no such host|EAI_AGAIN/i,
+      /could not resolve|temporary failure (?:in name resolution|resolving)|bad address|no such host|EAI_AGAIN|temporary error \(try again later\)|DNS lookup error/i,
+    network: true,
     hint: 'The command could not resolve a host name: check that the machine has DNS and a network.',
   },
   {
     pattern: /network is unreachable|no route to host/i,
+    network: true,
     hint: 'The command had no network: check the machine, and RUN --network.',
+  },
+  {
+    pattern:
+      /connection refused|(?:connection|operation) timed out|connect timed out|ETIMEDOUT|ECONNREFUSED/i,
+    network: true,
+    hint: 'A server that the command asked did not answer: check host, port, network and any proxy.',
   },
   {
     pattern:
@@ -135,15 +143,38 @@ function exitCode(errors: string): number | undefined {
   return found === undefined ? undefined : Number(found);
 }
 
-function runHint({errors, log}: Facts, code: number | undefined): string {
+/** A secret that was not handed in leaves no file, which is an error only with `required=true`. */
+function missingSecret(log: string, name: string): string | undefined {
+  for (const [, options = ''] of name.matchAll(/--mount=(\S*type=secret\S*)/g)) {
+    const id = /(?:^|,)(?:id|source|src)=([^,"]+)/.exec(options)?.[1];
+    const path = /(?:^|,)(?:target|dst|destination)=([^,"]+)/.exec(options)?.[1] ?? `/run/secrets/${id}`;
+    const lacks = log.split('\n').some(line => line.includes(path) && /no such file|not found/i.test(line));
+    if (id !== undefined && lacks) return id;
+  }
+  return undefined;
+}
+
+function runHint({errors, log, step}: Facts, code: number | undefined): string {
+  const secret = missingSecret(log, step?.name ?? '');
+  if (secret !== undefined)
+    return `The build was given no secret "${secret}". Hand it in: "secrets: ${secret}=…".`;
+  const user = /unable to find (?:user|group) (\S+?):/.exec(errors)?.[1];
+  if (user !== undefined)
+    return `The image has no user "${user}" in its /etc/passwd: make it before the USER line, or write a number.`;
+  if (/\] RUN \[\s*'/.test(step?.name ?? ''))
+    return 'The exec form is JSON, which wants double quotes; with others the shell reads the brackets.';
   const program = /exec: "([^"]+)"/.exec(log)?.[1];
   if (/exec format error/.test(log)) return 'The program is for another processor architecture.';
+  if (program === '/bin/sh')
+    return 'The image has no shell (/bin/sh), as scratch and "distroless" images: use the exec form, RUN ["program", "argument"], or another base image.';
   if (program !== undefined)
     return `The image has no program "${program}" that can be run: check its path and PATH.`;
   if (LOST_CODE.test(errors)) {
     return 'BuildKit v0.6.2 to v0.7.2 lose the exit code: read the last lines of the log, or use v0.8.0 or later to see it.';
   }
   const cause = LOG_CAUSES.find(({pattern}) => pattern.test(log));
+  if (cause?.network && /--network=none/.test(step?.name ?? ''))
+    return 'RUN --network=none gives the command no network.';
   if (cause) return cause.hint;
   if (code === 137 || KILLED.test(log)) {
     return 'Something killed it (SIGKILL). Often memory ran out: look at the kernel log, and try more memory.';

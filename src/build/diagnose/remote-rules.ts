@@ -1,4 +1,6 @@
+import {nearest} from '../../base/nearest.ts';
 import {formatVersion} from '../../base/version.ts';
+import {sourcesOf} from '../dockerfile/stages.ts';
 import {featureFirst} from '../versions/table.ts';
 import {type Facts, type Rule, shortName, type Verdict} from './facts.ts';
 
@@ -69,34 +71,45 @@ const REMOTE =
 
 /** DNS, refused, TLS, timeouts: the other side was not reached. */
 export const networkFault: Rule = facts => {
-  if (facts.isRun || !REMOTE.test(facts.errors)) return undefined;
+  if (facts.isRun || !(REMOTE.test(facts.errors) || brokenOff(facts))) return undefined;
   const fault = NETWORK.find(({pattern}) => pattern.test(facts.errors));
   if (!fault) return undefined;
   return helperImage(facts, {
     kind: 'network',
-    summary: `${host(facts.errors) ?? 'A remote server'} ${fault.what}`,
-    hint: mirrorHint(facts) ?? fault.hint,
+    summary: `${host(facts.errors) ?? host(facts.step?.name ?? '') ?? 'A remote server'} ${fault.what}`,
+    hint: stageHint(facts) ?? mirrorHint(facts) ?? fault.hint,
   });
 };
+
+/** A download that breaks off names no server; what else the step does is to talk to one. */
+function brokenOff({step, errors}: Facts): boolean {
+  const remote =
+    /^(?:https?:|FROM |pushing |(?:im|ex)porting cache)|(?:^|\] )FROM |ADD https?:|load metadata for/;
+  return /unexpected EOF|connection reset|broken pipe/.test(errors) && remote.test(step?.name ?? '');
+}
+
+/** Nothing was pulled before the registry had to be asked for what was meant to be a stage. */
+function stageHint({step, located, dockerfile}: Facts): string | undefined {
+  const own = located?.instruction?.trigger ?? located?.instruction;
+  if (!step || !own || !dockerfile) return undefined;
+  const names = [own.keyword === 'FROM' ? (own.args.split(/\s+/)[0] ?? '') : '', ...sourcesOf(own)];
+  const name = names.find(one => /^[\w.-]+$/.test(one));
+  if (name === undefined) return undefined;
+  const stages = dockerfile.stages.flatMap(stage => stage.name ?? []);
+  if (stages.includes(name.toLowerCase())) {
+    return `Stage "${name}" stands below line ${own.startLine}, so the name was taken for an image: move the stage up.`;
+  }
+  const near = nearest(name, stages);
+  if (near !== undefined)
+    return `No stage is named "${name}", so it was taken for an image. Did you mean "${near}"?`;
+  if (own.keyword === 'FROM') return undefined;
+  const known = stages.length > 0 ? `, only ${stages.join(', ')}` : '';
+  return `No stage is named "${name}"${known}, so it was taken for an image. If it is one, check its name, and that the machine has a network.`;
+}
 
 function host(errors: string): string | undefined {
   return /(?:lookup |https?:\/\/)([^\s/":]+(?::\d+)?)/.exec(errors)?.[1];
 }
-
-const STATUS = /invalid response status (\d{3})/;
-
-/** ADD of a URL that answers with an error. */
-export const addedUrl: Rule = ({errors, step, located}) => {
-  const status = STATUS.exec(errors)?.[1];
-  if (status === undefined) return undefined;
-  const text = located?.instruction?.args ?? step?.name ?? '';
-  const url = /(?:https?:\/\/)\S+/.exec(text)?.[0] ?? 'The URL of ADD';
-  const gone = status === '404' || status === '410';
-  const hint = gone
-    ? 'Check the URL: there is no such file.'
-    : 'Check the URL and whether it needs a login; try again.';
-  return {kind: gone ? 'missing-file' : 'network', summary: `${url} answers ${status}`, hint};
-};
 
 const PLAIN_HTTP = /server gave HTTP response to HTTPS client/;
 const NO_ACCESS =
@@ -105,23 +118,31 @@ const TOO_MANY = /429|toomanyrequests|too many requests|rate limit/i;
 const NOT_FOUND = /manifest unknown|name unknown|not found|does not exist|404/i;
 const SERVER_FAULT =
   /(?:status(?: code)?:?|response:?) 5\d\d|5\d\d (?:Internal|Bad Gateway|Service|Gateway)/i;
+const NO_IMAGE =
+  /encountered unknown type|unexpected media type|unsupported media type|invalid manifest|unknown manifest|failed to unmarshal/i;
 const NO_PLATFORM = /no match for platform|does not (?:provide|match) the (?:specified )?platform/;
 
 /** The registry answered, and not with the image. */
 export const registryFault: Rule = facts => {
   const {errors} = facts;
   const image = imageOf(facts);
-  if (facts.isRun || (image === undefined && !REMOTE.test(errors) && !TOO_MANY.test(errors)))
-    return undefined;
-  const subject = image ?? host(errors) ?? 'The image';
+  const pushes =
+    PUSH.test(facts.step?.name ?? '') && /unexpected (?:status|response)|denied|authoriz/i.test(errors);
+  const asked = image !== undefined || pushes || REMOTE.test(errors) || TOO_MANY.test(errors);
+  if (facts.isRun || !(asked || NO_PLATFORM.test(errors))) return undefined;
+  const subject = image ?? host(errors) ?? (pushes ? 'The push' : 'The image');
   const answer = registryAnswer(facts, subject);
   return answer && helperImage(facts, {kind: 'registry', ...answer});
 };
 
 function registryAnswer(facts: Facts, subject: string): {summary: string; hint: string} | undefined {
-  const {errors} = facts;
+  // Names, paths and digests can hold any number.
+  const errors = withoutNames(facts.errors, subject);
   if (PLAIN_HTTP.test(errors)) {
-    return {summary: `${host(errors) ?? subject} speaks plain HTTP, not HTTPS`, hint: plainHttpHint(facts)};
+    return {
+      summary: `${host(facts.errors) ?? subject} speaks plain HTTP, not HTTPS`,
+      hint: plainHttpHint(facts),
+    };
   }
   if (TOO_MANY.test(errors)) {
     return {
@@ -138,13 +159,27 @@ function registryAnswer(facts: Facts, subject: string): {summary: string; hint: 
   if (SERVER_FAULT.test(errors)) {
     return {summary: `${subject}: the registry has a fault of its own`, hint: 'Try again later.'};
   }
+  if (NO_ACCESS.test(errors) && PUSH.test(facts.step?.name ?? '')) {
+    return {
+      summary: `${subject}: no access`,
+      hint: 'Log in as someone who may write there, and check the name.',
+    };
+  }
   if (NO_ACCESS.test(errors)) {
     return {
       summary: `${subject}: no access, or no such image`,
       hint: 'Check the name; a private image needs a login. Registries deny what does not exist, too.',
     };
   }
+  if (NO_IMAGE.test(errors)) {
+    return {
+      summary: `${subject}: the registry answers with something that is no image`,
+      hint: 'Check the name: is it an image, and does the address lead to a registry?',
+    };
+  }
   if (!NOT_FOUND.test(errors)) return undefined;
+  const stage = stageHint(facts);
+  if (stage !== undefined) return {summary: `${subject} is not in the registry`, hint: stage};
   const cache = /^importing cache manifest|error on cache query/m.test(`${facts.step?.name}\n${errors}`);
   return {
     summary: `${subject} is not in the registry`,
@@ -152,6 +187,15 @@ function registryAnswer(facts: Facts, subject: string): {summary: string; hint: 
       ? 'The import cache does not exist yet. BuildKit v0.4.0 alone fails on that: export one first, or leave cache-from away.'
       : 'Check name and tag; the image may have been removed.',
   };
+}
+
+const PUSH = /^(?:exporting (?:to image|cache)|pushing )/;
+
+function withoutNames(errors: string, subject: string): string {
+  return errors
+    .replaceAll(subject, '')
+    .replace(/\b\w+:\/\/[^\s"]+/g, '')
+    .replace(/sha256:[0-9a-f]+/g, '');
 }
 
 /** The image that a look-up was for, from the step's name or the error. */

@@ -33,7 +33,7 @@ export const unsupportedFeature: Rule = facts => {
   const use = usedFeature(facts);
   if (use) return verdict(use, facts);
   if (facts.dockerfile) return undefined;
-  const guess = guessFromError(facts.errors);
+  const guess = guessFromError(facts);
   return guess && verdict(guess, facts);
 };
 
@@ -84,18 +84,38 @@ function newest(uses: readonly FeatureUse[]): FeatureUse | undefined {
   return uses.toSorted((a, b) => rank(b) - rank(a) || a.startLine - b.startLine)[0];
 }
 
-function guessFromError(errors: string): FeatureUse | undefined {
+/** Without the Dockerfile: by the flag, the mount's key, or the excerpt that stands in the log. */
+function guessFromError(facts: Facts): FeatureUse | undefined {
+  const {errors} = facts;
+  const heredoc = UNKNOWN_INSTRUCTION.test(errors) ? heredocAbove(facts) : undefined;
+  if (heredoc) return lacks(heredoc, facts) ? heredoc : undefined;
   const flag = (UNKNOWN_FLAG.exec(errors) ?? LABS_FLAG.exec(errors))?.[1];
+  const key = UNKNOWN_KEY.exec(errors)?.[1];
   const ids = [...DOCKERFILE_FEATURES, ...LABS_ONLY_FEATURES].map(({id}) => id);
-  const feature = ids.find(id => flag !== undefined && id.split('-').slice(1).join('-').startsWith(flag));
-  if (feature === undefined) return undefined;
-  return {
-    feature,
-    instruction: feature.split('-')[0]?.toUpperCase() ?? '',
-    token: `--${flag}`,
-    startLine: 0,
-    endLine: 0,
-  };
+  const guesses = ids.filter(id =>
+    flag === undefined
+      ? key !== undefined && id.startsWith('run-mount-') && id.endsWith(`-${key}`)
+      : id.split('-').slice(1).join('-').startsWith(flag),
+  );
+  const token = flag === undefined ? `${key}=` : `--${flag}`;
+  return guesses.map(feature => guessed(feature, token)).find(use => lacks(use, facts));
+}
+
+function guessed(feature: string, token: string): FeatureUse {
+  const instruction = feature.split('-')[0]?.toUpperCase() ?? '';
+  return {feature, instruction, token, startLine: 0, endLine: 0};
+}
+
+/** A here-document's first line is the instruction that an old parser does not know. */
+function heredocAbove({trace: {excerpt}, line}: Facts): FeatureUse | undefined {
+  const above = excerpt?.lines.filter(({number}) => number < (line?.startLine ?? 0)) ?? [];
+  for (const {text, number} of above) {
+    const [, word = '', token] = /^\s*(RUN|COPY|ADD)\b.*?(<<-?\s*["']?\w+)/i.exec(text) ?? [];
+    if (token === undefined) continue;
+    const feature = word.toUpperCase() === 'RUN' ? 'run-heredoc' : 'copy-heredoc';
+    return {...guessed(feature, token), startLine: number, endLine: line?.endLine ?? number};
+  }
+  return undefined;
 }
 
 function verdict(use: FeatureUse, {version: release, line, frontend}: Facts): Verdict {
