@@ -13,7 +13,7 @@ import {GUEST_PATHS, prepareGuest} from './guest.ts';
 import {buildctlCommand, releaseInGuest} from './guest-build.ts';
 import {withLogins} from './logins.ts';
 import {type ImageFacts, imageFacts} from './metadata.ts';
-import {type BuiltDockerfile, outcomeOf} from './outcome.ts';
+import {type BuiltDockerfile, isBuilt, outcomeOf} from './outcome.ts';
 import {type ResultTarget, receiveOutput} from './outputs.ts';
 import {type BuildPlan, type BuildPorts, foresee, type PreparedBuild} from './prepare.ts';
 import {openRunnerSite} from './runner-site.ts';
@@ -81,12 +81,24 @@ export async function runBuild(
   await ports.stage('outputs', 'Fetch the results', async () => {
     record.trace = run.trace;
     // A client outside of the machine only sees that its connection broke.
-    if (run.exit.code !== 0 && plan.client === 'runner') await session.output(['true'], {signal});
-    await describe(site, session, run, versions, dockerfile, plan, record, signal);
-    if (run.exit.code !== 0) return;
+    const metadata = await site.session.output(['cat', site.layout.metadata], {signal});
+    // It is written last of all, where something is exported.
+    const hasResults = plan.request.outputs.length === 0 || metadata.code === 0;
+    const built = isBuilt(run, versions, hasResults);
+    if (!built && plan.client === 'runner') await session.output(['true'], {signal});
+    const evidence = built ? {} : await gatherEvidence(session, signal);
+    Object.assign(record, {
+      outcome: outcomeOf(run, built, versions, dockerfile, evidence, plan.workspaceDir),
+      ...imageFacts(built && metadata.code === 0 ? metadata.stdout : undefined, run.trace),
+    });
+    if (!built) return;
+    if (run.exit.code !== 0) ports.emit({kind: 'warning', message: TRACING_WARNING});
     record.outputs = await fetchResults(ports, site, prepared.targets, signal);
   });
 }
+
+const TRACING_WARNING =
+  'buildctl ended with status 1 although all steps succeeded: BuildKit v0.31.0 and v0.31.1 do so when their tracing takes more than 50 ms to shut down; the build counts as built';
 
 /** Puts in place what buildctl reads, where it is to run. */
 function openSite(
@@ -157,24 +169,4 @@ async function fetchResults(
     done.push({type: target.spec.type, path: target.dest, bytes: report.bytes});
   }
   return done;
-}
-
-/** Turns what buildctl left behind into the record: metadata, digests, and the answer why it failed. */
-async function describe(
-  site: BuildSite,
-  session: Session,
-  run: BuildRun,
-  versions: Versions,
-  dockerfile: BuiltDockerfile | undefined,
-  plan: BuildPlan,
-  record: BuildRecord,
-  signal: AbortSignal,
-): Promise<void> {
-  const failed = run.exit.code !== 0;
-  const evidence = failed ? await gatherEvidence(session, signal) : {};
-  const metadata = failed ? undefined : await site.session.output(['cat', site.layout.metadata], {signal});
-  Object.assign(record, {
-    outcome: outcomeOf(run, versions, dockerfile, evidence, plan.workspaceDir),
-    ...imageFacts(metadata?.code === 0 ? metadata.stdout : undefined, run.trace),
-  });
 }

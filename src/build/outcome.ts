@@ -2,7 +2,7 @@ import {baseName, shortPath} from '../base/path.ts';
 import type {Outcome, Versions} from '../base/result.ts';
 import {parseVersion} from '../base/version.ts';
 import type {BuildRun} from './buildctl.ts';
-import {diagnose, type MachineEvidence} from './diagnose/diagnose.ts';
+import {diagnose, failedInTracing, type MachineEvidence} from './diagnose/diagnose.ts';
 
 /** What is known of the Dockerfile that was built; a remote context has none of it. */
 export interface BuiltDockerfile {
@@ -13,15 +13,32 @@ export interface BuiltDockerfile {
   readonly platforms: readonly string[];
 }
 
+/**
+ * True also where buildctl alone failed, in a release that is known for it, and the build did not.
+ * @param hasResults whether what was asked for is there: all results, or none were asked for.
+ */
+export function isBuilt(run: BuildRun, {buildctl}: Versions, hasResults: boolean): boolean {
+  if (run.exit.code === 0) return true;
+  const release = parseVersion(buildctl.version);
+  return (
+    run.exit.code === 1 &&
+    !run.timedOut &&
+    hasResults &&
+    release !== undefined &&
+    failedInTracing(run.trace, release)
+  );
+}
+
 /** How a build ended: built, or failed with kind, step, place in the Dockerfile and advice. */
 export function outcomeOf(
   run: BuildRun,
+  built: boolean,
   versions: Versions,
   dockerfile: BuiltDockerfile | undefined,
   evidence: MachineEvidence,
   workspaceDir: string,
 ): Outcome {
-  if (run.exit.code === 0) return {kind: 'built'};
+  if (built) return {kind: 'built'};
   const version = parseVersion(versions.buildkit.version);
   const diagnosis = diagnose({
     trace: run.trace,

@@ -1,4 +1,6 @@
 import type {FailureKind} from '../../base/result.ts';
+import type {BuildTrace} from '../../base/trace.ts';
+import type {Version} from '../../base/version.ts';
 import type {LineRange} from '../dockerfile/types.ts';
 import {copyFault} from './copy-rules.ts';
 import {
@@ -49,16 +51,20 @@ const canceled: Rule = ({errors, machine}) => {
 };
 
 /**
- * v0.31.0 and v0.31.1 end with status 1 when their own tracing takes more than 50 ms to shut down (cmd/buildctl/common/trace.go);
- * what the build itself failed of stands before it.
+ * Whether buildctl ended with status 1 for its own sake, after a build of which all steps succeeded: v0.31.0 and v0.31.1 do when their own tracing takes more
+ * than 50 ms to shut down (cmd/buildctl/common/trace.go). What the build itself failed of would stand before it.
+ * @param version undefined when it is not known.
  */
-const tracerShutdown: Rule = ({trace, version}) => {
+export function failedInTracing(trace: BuildTrace, version: Version | undefined): boolean {
   const isSuspect = version === undefined || (version.major === 0 && version.minor === 31);
   const ended = trace.steps.every(
     ({state, name}) => state === 'done' || state === 'cached' || /^importing cache manifest/.test(name),
   );
-  if (!isSuspect || trace.error !== 'context deadline exceeded' || trace.steps.length === 0 || !ended)
-    return undefined;
+  return isSuspect && trace.error === 'context deadline exceeded' && trace.steps.length > 0 && ended;
+}
+
+const tracerShutdown: Rule = ({trace, version}) => {
+  if (!failedInTracing(trace, version)) return undefined;
   return {
     kind: 'infra',
     summary: 'All steps succeeded, and buildctl ended with an error of its own all the same',
