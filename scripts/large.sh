@@ -2,6 +2,10 @@
 # A context of 1 GiB in 100,000 files, all ways into a real VM (emulated). Takes more than an hour. Arguments go to jest.
 . "$(dirname "$0")/setup.sh"
 
+if [ "$(id -u)" != 0 ]; then
+  say "needs root, since a buildkitd runs on this side, too: sudo npm run test:large"
+  exit 1
+fi
 # The context, its image, the VM's disk, a BuildKit's store on this side, results: at once.
 need_gib=20
 place="${TMPDIR:-/tmp}"
