@@ -4,7 +4,7 @@
 
 need_node
 need_forge_packages
-need_packages busybox-static tar skopeo umoci docker-registry openssh-client sshpass zstd openssl util-linux curl iptables iproute2 musl-tools
+need_packages busybox-static tar skopeo umoci docker-registry openssh-client sshpass zstd openssl util-linux curl iptables iproute2 musl-tools python3
 need_docker
 need_go
 [ -d node_modules ] || npm ci --silent --no-audit --no-fund

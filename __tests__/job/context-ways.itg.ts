@@ -1,3 +1,8 @@
-import {describeContextWays} from '../support/context-ways.ts';
+import {ALL_OF_IT, describeContextWays, LESS} from '../support/context-ways.ts';
 
-describeContextWays(2_000, 5_000);
+describeContextWays({
+  files: 2_000,
+  bytesEach: 5_000,
+  ways: ['tar', 'disk', 'runner'],
+  rounds: {...ALL_OF_IT, ...LESS},
+});

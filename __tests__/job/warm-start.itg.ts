@@ -1,42 +1,29 @@
-import {execFileSync, spawn} from 'node:child_process';
-import {
-  chmodSync,
-  closeSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  rmSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import {execFileSync} from 'node:child_process';
+import {mkdtempSync, readdirSync, readFileSync, rmSync, statSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {createServer} from 'node:tls';
 import {afterAll, afterEach, beforeAll, describe, expect, test} from '@jest/globals';
 import type {JobEvent} from '../../src/base/events.ts';
-import type {JobResult} from '../../src/base/result.ts';
 import {openActionsCache} from '../../src/host/cache.ts';
 import {saveEntries} from '../../src/host/cache-save.ts';
-import {localFiles} from '../../src/host/files.ts';
 import {localPorts} from '../../src/host/local.ts';
-import {openStoreFolder} from '../../src/host/store.ts';
 import {withMachine} from '../../src/machine.ts';
 import type {Vm} from '../../src/vm/machine.ts';
 import {bundleCacheWorker} from '../support/cache-server.ts';
 import {startCacheServerV2} from '../support/cache-server-v2.ts';
+import {archiveDir, BUSYBOX, contextDir, leftovers, type Played, planFor, play} from '../support/machine.ts';
 import {
-  archiveDir,
-  BUSYBOX,
-  contextDir,
-  diskOf,
-  leftovers,
-  type Played,
-  planFor,
-  play,
-} from '../support/machine.ts';
+  build,
+  DOCKERFILE,
+  essence,
+  holding,
+  MARKER,
+  SECRET,
+  SECRET_CONFIG,
+  snapshotIn,
+  start,
+} from '../support/warm.ts';
 
 let storeDir: string;
 beforeAll(() => {
@@ -45,106 +32,53 @@ beforeAll(() => {
 afterAll(() => rmSync(storeDir, {recursive: true}));
 afterEach(() => expect(leftovers()).toEqual([]));
 
-const SECRET = 'the-secret-of-the-first-run-0123456789';
-const MARKER = 'a-file-of-the-first-context-9876543210';
-const DOCKERFILE = `${BUSYBOX}ARG WHO\nCOPY note /note\nRUN --mount=type=secret,id=key wc -c /run/secrets/key; echo "hello $WHO"; cat /note\n`;
-
-const build = (): Promise<Played> =>
-  play(
-    {
-      context: contextDir({Dockerfile: DOCKERFILE, note: MARKER}),
-      secrets: `key=${SECRET}`,
-      'build-args': `WHO=${SECRET}`,
-    },
-    {storeDir},
-  );
-
-/** What must be the same, whichever way the machine came up. */
-function essence(result: JobResult): unknown {
-  return {
-    outcome: result.outcome,
-    versions: result.versions,
-    outputs: result.outputs,
-    warnings: result.warnings,
-    steps: result.trace?.steps.map(step => [
-      step.name.replace(/bka-\w+|itg-context-\w+/g, ''),
-      step.state,
-      step.cached,
-      step.logs.head.map(({text}) => text.replaceAll(/^ *\d+ /g, '')),
-    ]),
-  };
-}
-
-const snapshotDirs = (): string[] =>
-  readdirSync(join(storeDir, 'snapshots')).filter(name => /^[0-9a-f]{64}$/.test(name));
-const snapshotDir = (): string => join(storeDir, 'snapshots', snapshotDirs()[0] ?? '');
-const start = (played: Played) => played.result.machine?.start;
-
-/** Makes the store trust a snapshot again that the test has harmed. */
-async function seal(): Promise<void> {
-  const folder = openStoreFolder(storeDir);
-  const [entry] = (await folder.list()).filter(({key}) => key.kind === 'snapshots');
-  if (!entry?.record) throw new Error('no snapshot');
-  const modifiedMs = statSync(entry.path).mtimeMs;
-  await folder.writeRecord(entry.key, {
-    ...entry.record,
-    modifiedMs,
-    contentDigest: await folder.seal(entry.path),
-  });
-}
-
-/** Looks for bytes in the files of a folder, however large. */
-function holds(dir: string, needle: string): string[] {
-  return readdirSync(dir, {recursive: true, withFileTypes: true})
-    .filter(entry => entry.isFile())
-    .map(entry => join(entry.parentPath, entry.name))
-    .filter(path => {
-      const fd = openSync(path, 'r');
-      const chunk = Buffer.alloc(16 * 1024 ** 2);
-      let tail = Buffer.alloc(0);
-      try {
-        for (let read = readSync(fd, chunk); read > 0; read = readSync(fd, chunk)) {
-          const seen = Buffer.concat([tail, chunk.subarray(0, read)]);
-          if (seen.includes(needle)) return true;
-          tail = Buffer.from(seen.subarray(-needle.length));
-        }
-        return false;
-      } finally {
-        closeSync(fd);
-      }
-    });
-}
-
 describe('cold, frozen, restored', () => {
   let cold: Played;
 
   test('the first run boots, and keeps the machine before anything of the user is in it', async () => {
-    cold = await build();
+    cold = await build(storeDir, SECRET_CONFIG);
     expect(cold.result.outcome).toEqual({kind: 'built'});
     expect(start(cold)).toEqual({
       kind: 'cold',
       reason: expect.stringMatching(/no snapshot/),
       snapshot: {method: 'shared-memory', sizeBytes: expect.any(Number)},
     });
-    expect(snapshotDirs()).toHaveLength(1);
-    expect(holds(storeDir, SECRET)).toEqual([]);
-    expect(holds(storeDir, MARKER)).toEqual([]);
-    // The search would find it if it were there.
-    expect(holds(storeDir, 'buildkit-archive')).not.toEqual([]);
+    expect(holding(storeDir, SECRET)).toEqual([]);
+    expect(holding(storeDir, MARKER)).toEqual([]);
+    // The search would find it if it were there: these are in the guest's memory, in its disk and in QEMU's devices.
+    const files = snapshotIn(storeDir);
+    for (const [name, known] of Object.entries({
+      ram: 'buildkitd',
+      'overlay.qcow2': 'snapshots',
+      state: 'serial',
+    }))
+      expect([name, holding(files, known)]).toEqual([name, expect.arrayContaining([join(files, name)])]);
   });
 
   test('the next one goes on from there, to the same result', async () => {
-    const before = readdirSync(snapshotDir()).map(name => statSync(join(snapshotDir(), name)).mtimeMs);
-    const warm = await build();
+    const files = snapshotIn(storeDir);
+    const sealed = (): unknown =>
+      readdirSync(files).map(name => statSync(join(files, name), {bigint: true}).ctimeNs);
+    const before = sealed();
+    const warm = await build(storeDir, SECRET_CONFIG);
     expect(start(warm)).toEqual({kind: 'restored', snapshot: start(cold)?.snapshot});
     expect(essence(warm.result)).toEqual(essence(cold.result));
-    expect(readdirSync(snapshotDir()).map(name => statSync(join(snapshotDir(), name)).mtimeMs)).toEqual(
-      before,
-    );
-    expect(holds(storeDir, SECRET)).toEqual([]);
+    expect(sealed()).toEqual(before);
+    expect(holding(storeDir, SECRET)).toEqual([]);
+    expect(holding(storeDir, MARKER)).toEqual([]);
   });
 
-  test('two at once: same builds, other random numbers; the right time; TLS works', async () => {
+  test('two jobs at once, to the same result', async () => {
+    for (const played of await Promise.all([
+      build(storeDir, SECRET_CONFIG),
+      build(storeDir, SECRET_CONFIG),
+    ])) {
+      expect(start(played)).toEqual({kind: 'restored', snapshot: start(cold)?.snapshot});
+      expect(essence(played.result)).toEqual(essence(cold.result));
+    }
+  });
+
+  test('two machines at once: other random numbers, the right time, TLS works', async () => {
     const certificate = selfSigned();
     const server = createServer({key: certificate.key, cert: certificate.cert}, socket =>
       socket.end('hello over TLS\n'),
@@ -236,148 +170,6 @@ function selfSigned(): {dir: string; key: string; cert: string} {
   return {dir, key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8')};
 }
 
-describe('a snapshot that is not to be trusted', () => {
-  test.each<[string, () => Promise<void>, RegExp]>([
-    [
-      'device state that QEMU cannot read',
-      async () => {
-        truncateSync(join(snapshotDir(), 'state'), 5000);
-        await seal();
-      },
-      /could not be used: QEMU/,
-    ],
-    [
-      'memory that makes no sense',
-      async () => {
-        const path = join(snapshotDir(), 'ram');
-        const {size} = statSync(path);
-        truncateSync(path, 0);
-        truncateSync(path, size);
-        await seal();
-      },
-      /could not be used/,
-    ],
-    [
-      'a file that is gone',
-      async () => rmSync(join(snapshotDir(), 'overlay.qcow2')),
-      /its files were changed/,
-    ],
-  ])('%s: one warning, a boot, a new snapshot', async (_name, harm, why) => {
-    await harm();
-    const {result} = await build();
-    expect(result.outcome).toEqual({kind: 'built'});
-    expect(result.machine?.start).toMatchObject({kind: 'cold', reason: expect.stringMatching(why)});
-    expect(result.warnings).toEqual([expect.stringMatching(why)]);
-    expect(result.warnings[0]).toMatch(/dropped/);
-    expect(snapshotDirs()).toHaveLength(1);
-  });
-
-  test('it was made anew each time, and works', async () => {
-    expect(start(await build())?.kind).toBe('restored');
-  });
-
-  test('another daemon answers than was frozen', async () => {
-    const manifest = JSON.parse(readFileSync(join(snapshotDir(), 'manifest.json'), 'utf8'));
-    manifest.facts.workers[0].id = 'another';
-    writeFileSync(join(snapshotDir(), 'manifest.json'), JSON.stringify(manifest));
-    await seal();
-    const {result} = await build();
-    expect(result.outcome).toEqual({kind: 'built'});
-    expect(result.machine?.start?.reason).toMatch(/another BuildKit answers/);
-  });
-
-  test('another QEMU has no use for it, and it stays for the one that made it', async () => {
-    const dir = mkdtempSync(join(tmpdir(), 'itg-qemu-'));
-    const real = execFileSync('sh', ['-c', 'command -v qemu-system-x86_64'], {encoding: 'utf8'}).trim();
-    const upgraded = join(dir, 'qemu-system-x86_64');
-    writeFileSync(
-      upgraded,
-      `#!/bin/bash\n[ "$1" != --version ] || { echo 'QEMU emulator version 7.2.99 (another build)'; exit; }\nexec ${real} "$@"\n`,
-    );
-    chmodSync(upgraded, 0o755);
-    const path = process.env.PATH;
-    process.env.PATH = `${dir}:${path}`;
-    try {
-      const {result} = await build();
-      expect(result.outcome).toEqual({kind: 'built'});
-      expect(result.machine).toMatchObject({qemuVersion: '7.2.99', start: {kind: 'cold'}});
-      expect(snapshotDirs()).toHaveLength(2);
-    } finally {
-      process.env.PATH = path;
-      rmSync(dir, {recursive: true});
-    }
-    expect(start(await build())?.kind).toBe('restored');
-  });
-});
-
-describe('a freeze that fails', () => {
-  const fresh = (): string => mkdtempSync(join(tmpdir(), 'itg-warm-'));
-  const context = (): string => contextDir({Dockerfile: `${BUSYBOX}RUN echo 1\n`});
-
-  test('a full disk: one warning, the build goes on, nothing is left', async () => {
-    const dir = fresh();
-    const files = {
-      ...localPorts.files,
-      copySparse: async (path: string, dest: string) => {
-        await localFiles.copySparse(path, dest);
-        throw new Error(`cp: error writing '${dest}': No space left on device`);
-      },
-    };
-    const {result} = await play({context: context()}, {storeDir: dir, ports: {files}});
-    expect(result.outcome).toEqual({kind: 'built'});
-    expect(result.machine?.start?.snapshot).toBeUndefined();
-    expect(result.warnings).toEqual([
-      expect.stringMatching(/^the VM could not be kept .*No space left on device/),
-    ]);
-    expect(readdirSync(join(dir, 'snapshots'))).toEqual([]);
-    rmSync(dir, {recursive: true});
-  });
-
-  test('a process that is killed in the middle leaves nothing that is taken for a snapshot', async () => {
-    const dir = fresh();
-    const bin = fresh();
-    // The copy of the memory takes for ever.
-    writeFileSync(join(bin, 'cp'), `#!/bin/sh\necho $$ >> ${bin}/copying\nexec sleep 600\n`);
-    chmodSync(join(bin, 'cp'), 0o755);
-    const child = spawn(
-      process.execPath,
-      [
-        'dist/cli.cjs',
-        'build',
-        '--archive',
-        diskOf('v0.20.2'),
-        '--accelerator',
-        'tcg',
-        '--context',
-        context(),
-      ],
-      {
-        stdio: 'ignore',
-        env: {...process.env, PATH: `${bin}:${process.env.PATH}`, BUILDKIT_ARCHIVE_STORE: dir},
-      },
-    );
-    const ended = new Promise(resolve => child.once('exit', resolve));
-    while (!readdirSync(bin).includes('copying')) {
-      if (child.exitCode !== null) throw new Error(`the command line ended with ${child.exitCode}`);
-      await new Promise(resolve => setTimeout(resolve, 50));
-    }
-    child.kill('SIGKILL');
-    await ended;
-    for (const pid of readFileSync(join(bin, 'copying'), 'utf8').trim().split('\n'))
-      process.kill(Number(pid), 'SIGKILL');
-    while (leftovers().some(line => line.startsWith('process')))
-      await new Promise(resolve => setTimeout(resolve, 50));
-    for (const name of readdirSync(tmpdir()).filter(name => name.startsWith('bka-'))) {
-      rmSync(join(tmpdir(), name), {recursive: true});
-    }
-    expect(readdirSync(join(dir, 'snapshots')).filter(name => !name.startsWith('.partial-'))).toEqual([]);
-    const {result} = await play({context: context()}, {storeDir: dir});
-    expect(result.machine?.start).toMatchObject({kind: 'cold', snapshot: {method: 'shared-memory'}});
-    expect(readdirSync(join(dir, 'snapshots')).filter(name => name.startsWith('.partial-'))).toEqual([]);
-    for (const left of [dir, bin]) rmSync(left, {recursive: true});
-  });
-});
-
 /** A QEMU that does not know how to leave memory out of its stream: the name is changed on the way to us. */
 function withoutIgnoreShared(): typeof localPorts.sockets {
   return {
@@ -458,8 +250,8 @@ test("another machine takes the snapshot out of the Actions cache, and nothing o
       ),
     );
     expect(ram.blocks * 512).toBeLessThan(ram.size / 2);
-    expect(holds(place, SECRET)).toEqual([]);
-    expect(holds(place, MARKER)).toEqual([]);
+    expect(holding(place, SECRET)).toEqual([]);
+    expect(holding(place, MARKER)).toEqual([]);
   } finally {
     await server[Symbol.asyncDispose]();
     for (const left of [place, worker]) rmSync(left, {recursive: true, force: true});

@@ -1,18 +1,39 @@
-import {execFileSync} from 'node:child_process';
+import {execFile} from 'node:child_process';
 import {createHash} from 'node:crypto';
-import {createReadStream, mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {createReadStream, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
-import {join} from 'node:path';
+import {dirname, join} from 'node:path';
 import {pipeline} from 'node:stream/promises';
+import {promisify} from 'node:util';
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
 import type {Session} from '../../src/base/ports.ts';
+import type {BuildContext} from '../../src/build/build.ts';
 import {GUEST_PATHS} from '../../src/build/guest.ts';
+import {localPorts} from '../../src/host/local.ts';
+import {machinePaths} from '../../src/vm/qemu-args.ts';
 import {LocalBuildkit} from './local-buildkit.ts';
 import {makeManyFiles, makeOddTree} from './odd-tree.ts';
-import {SharedMachine} from './shared-machine.ts';
+import {type Built, SharedMachine} from './shared-machine.ts';
+import {mib, type Stopwatch} from './stopwatch.ts';
 import {DIGEST_SCRIPT, LISTING_SCRIPT} from './tree-digest.ts';
+import {differences, treeLines} from './tree-lines.ts';
 
-const WAYS = ['tar', 'disk'] as const;
+/** Ways into the machine; `runner` has buildctl on this side, so BuildKit's own sync is the only way. */
+type Way = 'tar' | 'disk' | 'runner';
+
+export interface WaysOptions {
+  readonly files: number;
+  readonly bytesEach: number;
+  readonly ways: readonly Way[];
+  /** `.dockerignore`, by what it does. */
+  readonly rounds: Readonly<Record<string, string>>;
+  readonly watch?: Stopwatch;
+}
+
+export const ALL_OF_IT = {'all of it': '*.nothing\n'};
+export const LESS = {
+  'less what .dockerignore leaves out': 'many/0/1*\n!many/0/11\nhard/two\nempty/inner\n**/f\n',
+};
 
 /** What a build on this side or in the machine made of the context. */
 interface Seen {
@@ -27,22 +48,36 @@ interface Arrived {
   readonly digest: string;
 }
 
+interface Sent {
+  readonly seen: Seen;
+  /** Absent where the context is nowhere in the machine but in BuildKit's store. */
+  readonly arrived?: Arrived;
+}
+
+/** Bits that what comes out of a machine loses on its way to this side's disk. */
+const withoutHarm = (line: string): string => line.replace(/\|([fd])\|[246]([0-7]{3})\|/, '|$1|$2|');
+
 /**
- * One context with entries of every kind and `files` more, sent both ways into one machine, and built by the machine's own BuildKit on this side.
- * All three have to see the same.
+ * One context with entries of every kind and `files` more, sent all ways into one machine, and built by the machine's own BuildKit on this side.
+ * All have to see the same.
  */
-export function describeContextWays(files: number, bytesEach: number): void {
+export function describeContextWays({files, bytesEach, ways, rounds, watch}: WaysOptions): void {
   const dir = mkdtempSync(join(tmpdir(), 'itg-ways-'));
   const context = join(dir, 'context');
   let machine: SharedMachine;
   let local: LocalBuildkit;
 
+  const time = async <T>(stage: string, work: () => T | Promise<T>): Promise<T> =>
+    watch ? watch.time(stage, work) : work();
+
   beforeAll(async () => {
     mkdirSync(context);
-    makeManyFiles(context, files, bytesEach);
-    makeOddTree(context);
-    writeFileSync(join(context, 'Dockerfile'), 'FROM scratch\nCOPY . /\n');
-    machine = await SharedMachine.boot({'boot-timeout': '900'});
+    await time('make the context', () => {
+      makeManyFiles(context, files, bytesEach);
+      makeOddTree(context);
+      writeFileSync(join(context, 'Dockerfile'), 'FROM scratch\nCOPY . /\n');
+    });
+    machine = await time('boot', () => SharedMachine.boot({'boot-timeout': '900'}));
     local = await LocalBuildkit.start(machine.vm.session);
   });
   afterAll(async () => {
@@ -69,54 +104,85 @@ export function describeContextWays(files: number, bytesEach: number): void {
   async function seen(name: string): Promise<Seen> {
     const hash = createHash('sha256');
     await pipeline(createReadStream(join(dir, `${name}.tar`)), hash);
-    const lines = runHere(LISTING_SCRIPT, join(dir, name)).split('\n');
+    const lines = await treeLines(join(dir, name));
     for (const path of [name, `${name}.tar`]) rmSync(join(dir, path), {recursive: true});
     return {local: lines, tar: hash.digest('hex')};
   }
 
-  async function buildInMachine(way: (typeof WAYS)[number]): Promise<{seen: Seen; arrived: Arrived}> {
+  /** The ports of a build that goes the way, each stage with its time. */
+  function portsFor(way: Way): Partial<BuildContext> {
+    const {imager} = localPorts;
+    return {
+      ...(way !== 'disk' && {devices: undefined}),
+      stage: (_stage, title, work) => time(`${way}: ${title}`, work),
+      imager: {
+        survey: (...args) => time(`${way}: look at the context`, () => imager.survey(...args)),
+        image: (...args) => time(`${way}: make the disk image`, () => imager.image(...args)),
+      },
+    };
+  }
+
+  function noteSteps(way: Way, built: Built): void {
+    for (const step of built.trace?.steps ?? [])
+      if ((step.seconds ?? 0) >= 1) watch?.note(`${way}: step ${step.name}`, `${step.seconds?.toFixed(1)} s`);
+    const overlay = machinePaths(dirname(machine.vm.consolePath)).overlay;
+    watch?.note(`${way}: what the machine has written so far`, mib(statSync(overlay).blocks * 512));
+  }
+
+  async function buildInMachine(way: Way): Promise<Sent> {
     // Files that look the same would be taken from what an earlier build left.
     await machine.vm.session.output(['buildctl', 'prune', '--all']);
     const built = await machine.build(
-      {context, outputs: outputsOf(way).join('\n')},
-      way === 'disk' ? {} : {ports: {devices: undefined}},
+      {
+        context,
+        outputs: outputsOf(way).join('\n'),
+        client: way === 'runner' ? 'runner' : 'vm',
+        'build-timeout': '86400',
+      },
+      {ports: portsFor(way)},
     );
+    noteSteps(way, built);
     const why = [...built.warnings, ...built.notices].filter(text => text.includes('tar stream'));
-    expect({...built.outcome, way: built.sent?.way, why}).toEqual({kind: 'built', way, why: []});
+    expect({...built.outcome, why}).toEqual({kind: 'built', why: []});
+    expect(built.sent?.way).toBe(way === 'runner' ? undefined : way);
+    if (way === 'runner') return {seen: await seen(way)};
     expect(built.sent?.warnings).toEqual(['socket is a socket; BuildKit takes it as an empty file']);
-    return {seen: await seen(way), arrived: await inGuest()};
+    const arrived = await time(`${way}: read what arrived`, inGuest);
+    return {seen: await seen(way), arrived};
   }
 
-  describe.each([
-    ['all of it', '*.nothing\n'],
-    ['less what .dockerignore leaves out', 'many/0/1*\n!many/0/11\nhard/two\nempty/inner\n**/f\n'],
-  ])('%s', (title, ignore) => {
-    let byTar: Awaited<ReturnType<typeof buildInMachine>>;
-    let byDisk: Awaited<ReturnType<typeof buildInMachine>>;
+  describe.each(Object.keys(rounds))('%s', round => {
+    const sent = new Map<Way, Sent>();
+    beforeAll(() => writeFileSync(join(context, '.dockerignore'), rounds[round] ?? ''));
 
-    test('goes both ways', async () => {
-      writeFileSync(join(context, '.dockerignore'), ignore);
-      byTar = await buildInMachine('tar');
-      byDisk = await buildInMachine('disk');
+    const of = (way: Way): Sent => {
+      const found = sent.get(way);
+      if (!found) throw new Error(`nothing was sent by ${way}`);
+      return found;
+    };
+
+    test.each(ways)('goes by %s', async way => {
+      sent.set(way, await time(`${way}: all`, () => buildInMachine(way)));
     });
 
-    test('arrives the same', () => {
-      expect(byDisk.arrived).toEqual(byTar.arrived);
-      if (title !== 'all of it') return;
-      const lines = runHere(LISTING_SCRIPT, context).split('\n');
-      expect(byDisk.arrived).toEqual({lines, digest: runHere(DIGEST_SCRIPT, context)});
+    test.each(ways.filter(way => way !== 'runner'))('arrives the same by %s', async way => {
+      const whole = round in ALL_OF_IT;
+      const expected = whole ? await here(context) : of('tar').arrived;
+      expect(differences(of(way).arrived?.lines ?? [], expected?.lines ?? [])).toBeUndefined();
+      expect(of(way).arrived?.digest).toBe(expected?.digest);
     });
 
     test('makes the same image as here', async () => {
-      local.build(context, outputsOf('here'));
-      const here = await seen('here');
-      // What comes out of a machine loses these bits on its way to this side's disk.
-      const harmless = {
-        ...here,
-        local: here.local.map(line => line.replace(/\|([fd])\|[246]([0-7]{3})\|/, '|$1|$2|')),
-      };
-      expect(byTar.seen).toEqual(harmless);
-      expect(byDisk.seen).toEqual(harmless);
+      await time('build here', () => local.build(context, outputsOf('here')));
+      const expected = await time('read what was built here', () => seen('here'));
+      expect(expected.local.length).toBeGreaterThan(files / 2);
+      for (const way of ways) {
+        expect([way, differences(of(way).seen.local, expected.local.map(withoutHarm))]).toEqual([
+          way,
+          undefined,
+        ]);
+        expect([way, of(way).seen.tar]).toEqual([way, expected.tar]);
+      }
     });
   });
 }
@@ -129,6 +195,13 @@ async function collect(session: Session, argv: readonly string[]): Promise<strin
   return Buffer.concat(chunks).toString();
 }
 
-function runHere(script: string, path: string): string {
-  return execFileSync('sh', ['-c', script, 'sh', path], {encoding: 'utf8', maxBuffer: 2 ** 30});
+const run = promisify(execFile);
+
+async function here(path: string): Promise<Arrived> {
+  const [lines, digest] = await Promise.all(
+    [LISTING_SCRIPT, DIGEST_SCRIPT].map(script =>
+      run('sh', ['-c', script, 'sh', path], {maxBuffer: 2 ** 30}),
+    ),
+  );
+  return {lines: (lines?.stdout ?? '').split('\n'), digest: digest?.stdout ?? ''};
 }

@@ -1,8 +1,13 @@
-import {type ChildProcess, execFileSync, spawn} from 'node:child_process';
+import {type ChildProcess, execFile, spawn} from 'node:child_process';
 import {chmodSync, createWriteStream, mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {promisify} from 'node:util';
 import type {Session} from '../../src/base/ports.ts';
+
+const run = promisify(execFile);
+/** prune names all that it removes. */
+const QUIET = {maxBuffer: 2 ** 28};
 
 /**
  * The machine's own buildctl and buildkitd, run on this side: what a local build makes of a context. Only for Dockerfiles without RUN, so that it needs no runc.
@@ -51,16 +56,14 @@ export class LocalBuildkit {
   }
 
   /** `buildctl build` with the given outputs. */
-  build(contextDir: string, outputs: readonly string[]): void {
+  async build(contextDir: string, outputs: readonly string[]): Promise<void> {
     const buildctl = join(this.#dir, 'bin/buildctl');
     const addr = ['--addr', `unix://${this.#dir}/sock`];
     // A directory of which files went missing since the last build would have its mtime changed.
-    execFileSync(buildctl, [...addr, 'prune', '--all'], {stdio: 'ignore'});
+    await run(buildctl, [...addr, 'prune', '--all'], QUIET);
     const output = outputs.flatMap(spec => ['--output', spec]);
     const locals = ['--local', `context=${contextDir}`, '--local', `dockerfile=${contextDir}`];
-    execFileSync(buildctl, [...addr, 'build', '--frontend', 'dockerfile.v0', ...locals, ...output], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
+    await run(buildctl, [...addr, 'build', '--frontend', 'dockerfile.v0', ...locals, ...output], QUIET);
   }
 
   async stop(): Promise<void> {

@@ -29,7 +29,7 @@ export async function freeze(
   about: Pick<SnapshotManifest, 'agent' | 'facts'>,
   signal: AbortSignal,
 ): Promise<SnapshotFacts> {
-  const {files, clock} = ports;
+  const {files} = ports;
   const {qmp, paths} = running;
   await requireSpace(files, destDir, paths);
   await settle(session, signal);
@@ -40,7 +40,7 @@ export async function freeze(
   try {
     if (shared) await setIgnoreShared(qmp, true);
     else await qmp.execute('migrate-set-parameters', {'max-bandwidth': UNLIMITED_BYTES_PER_SECOND});
-    await saveState(qmp, clock, `${destDir}/${SNAPSHOT_FILES.state}`, signal);
+    await saveState(qmp, ports, `${destDir}/${SNAPSHOT_FILES.state}`, signal);
     await Promise.all([
       shared && files.copySparse(paths.ram, `${destDir}/${SNAPSHOT_FILES.ram}`),
       files.copySparse(paths.overlay, `${destDir}/${SNAPSHOT_FILES.overlay}`),

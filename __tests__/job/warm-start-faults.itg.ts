@@ -1,0 +1,243 @@
+import {execFileSync, spawn} from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import {open} from 'node:fs/promises';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {afterAll, afterEach, beforeAll, describe, expect, test} from '@jest/globals';
+import {localPorts} from '../../src/host/local.ts';
+import {BUSYBOX, contextDir, diskOf, leftovers, play} from '../support/machine.ts';
+import {build, seal, snapshotIn, snapshotsIn, start} from '../support/warm.ts';
+
+let storeDir: string;
+beforeAll(() => {
+  storeDir = mkdtempSync(join(tmpdir(), 'itg-warm-'));
+});
+afterAll(() => rmSync(storeDir, {recursive: true}));
+afterEach(() => expect(leftovers()).toEqual([]));
+
+const fileOf = (name: string): string => join(snapshotIn(storeDir), name);
+
+/** Changes one bit in the middle of a file. */
+async function flipBit(path: string, at = Math.floor(statSync(path).size / 2)): Promise<void> {
+  const file = await open(path, 'r+');
+  const byte = Buffer.alloc(1);
+  await file.read(byte, 0, 1, at);
+  byte.writeUInt8(byte.readUInt8() ^ 1);
+  await file.write(byte, 0, 1, at);
+  await file.close();
+}
+
+/** A folder for PATH with a program that stands before the real one of its name. `$real` is that one. */
+function shadowed(program: string, script: string): string {
+  const dir = mkdtempSync(join(tmpdir(), 'itg-shadow-'));
+  const real = execFileSync('sh', ['-c', 'command -v "$0"', program], {encoding: 'utf8'}).trim();
+  writeFileSync(join(dir, program), `#!/bin/bash\nreal=${real}\n${script}`);
+  chmodSync(join(dir, program), 0o755);
+  return dir;
+}
+
+async function withShadow<T>(program: string, script: string, work: () => Promise<T>): Promise<T> {
+  const dir = shadowed(program, script);
+  const path = process.env.PATH;
+  process.env.PATH = `${dir}:${path}`;
+  try {
+    return await work();
+  } finally {
+    process.env.PATH = path;
+    rmSync(dir, {recursive: true});
+  }
+}
+
+describe('a snapshot that is not to be trusted', () => {
+  beforeAll(async () => {
+    expect(start(await build(storeDir))?.snapshot).toBeDefined();
+  });
+
+  const CHANGED = /its files were changed/;
+  test.each<[string, () => void | Promise<void>, RegExp]>([
+    ['a file that is gone', () => rmSync(fileOf('overlay.qcow2')), CHANGED],
+    ['a memory file that was cut', () => truncateSync(fileOf('ram'), 100_000_000), CHANGED],
+    ['a flipped bit of memory', () => flipBit(fileOf('ram')), CHANGED],
+    // What the store would not notice, the machine does.
+    [
+      'device state that QEMU cannot read',
+      async () => {
+        truncateSync(fileOf('state'), 5000);
+        await seal(storeDir);
+      },
+      /could not be used: QEMU/,
+    ],
+    [
+      'a flipped bit of the device state, in its magic number',
+      async () => {
+        await flipBit(fileOf('state'), 0);
+        await seal(storeDir);
+      },
+      /could not be used: QEMU/,
+    ],
+    [
+      'an overlay that is none',
+      async () => {
+        await flipBit(fileOf('overlay.qcow2'), 0);
+        await seal(storeDir);
+      },
+      /could not be used: QEMU/,
+    ],
+    [
+      'memory that makes no sense',
+      async () => {
+        const {size} = statSync(fileOf('ram'));
+        truncateSync(fileOf('ram'), 0);
+        truncateSync(fileOf('ram'), size);
+        await seal(storeDir);
+      },
+      /could not be used/,
+    ],
+    [
+      'another daemon than was frozen',
+      async () => {
+        const manifest = JSON.parse(readFileSync(fileOf('manifest.json'), 'utf8'));
+        manifest.facts.workers[0].id = 'another';
+        writeFileSync(fileOf('manifest.json'), JSON.stringify(manifest));
+        await seal(storeDir);
+      },
+      /another BuildKit answers/,
+    ],
+  ])('%s: one warning, a boot, a new snapshot', async (_name, harm, why) => {
+    const before = statSync(snapshotIn(storeDir)).ino;
+    await harm();
+    const {result} = await build(storeDir);
+    expect(result.outcome).toEqual({kind: 'built'});
+    expect(result.machine?.start).toMatchObject({kind: 'cold', reason: expect.stringMatching(why)});
+    expect(result.warnings).toEqual([expect.stringMatching(why)]);
+    expect(result.warnings[0]).toMatch(/dropped/);
+    expect(statSync(snapshotIn(storeDir)).ino).not.toBe(before);
+  });
+
+  test('it was made anew each time, and works', async () => {
+    expect(start(await build(storeDir))?.kind).toBe('restored');
+  });
+});
+
+describe('another machine than the one that was frozen', () => {
+  test('another QEMU has no use for it, and it stays for the one that made it', async () => {
+    const upgraded = `[ "$1" != --version ] || { echo 'QEMU emulator version 7.2.99 (another build)'; exit; }\nexec "$real" "$@"\n`;
+    await withShadow('qemu-system-x86_64', upgraded, async () => {
+      const {result} = await build(storeDir);
+      expect(result.outcome).toEqual({kind: 'built'});
+      expect(result.machine).toMatchObject({qemuVersion: '7.2.99', start: {kind: 'cold'}});
+      expect(snapshotsIn(storeDir)).toHaveLength(2);
+    });
+    expect(start(await build(storeDir))?.kind).toBe('restored');
+  });
+
+  test('a disk that was replaced has no use for it; a disk that is gone is what the user is told of', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'itg-warm-'));
+    const archive = join(dir, 'vm.qcow2');
+    const own = join(dir, 'store');
+    copyFileSync(diskOf('v0.20.2'), archive);
+    expect(start(await build(own, {archive}))?.kind).toBe('cold');
+    expect(start(await build(own, {archive}))?.kind).toBe('restored');
+    copyFileSync(archive, `${archive}.new`);
+    renameSync(`${archive}.new`, archive);
+    expect(start(await build(own, {archive}))).toMatchObject({
+      kind: 'cold',
+      reason: expect.stringMatching(/no snapshot/),
+    });
+    rmSync(archive);
+    const {result} = await build(own, {archive});
+    expect(result.outcome).toMatchObject({kind: 'infra-failed', stage: 'archive', internal: false});
+    rmSync(dir, {recursive: true});
+  });
+});
+
+/** A file system of a size of its own; needs root. */
+function smallDisk(size: string): {readonly dir: string; release(): void} {
+  const dir = mkdtempSync(join(tmpdir(), 'itg-small-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'itg-small', dir]);
+  return {
+    dir,
+    release() {
+      execFileSync('umount', [dir]);
+      rmSync(dir, {recursive: true});
+    },
+  };
+}
+
+describe('a freeze that fails', () => {
+  const fresh = (): string => mkdtempSync(join(tmpdir(), 'itg-warm-'));
+
+  // What looks free and is not, as when others fill the disk meanwhile.
+  const hopeful = {...localPorts.files, freeBytes: async () => 2 ** 50};
+  test.each([
+    ['before it is begun', '128m', localPorts.files, /a snapshot needs \d+ MiB, and \d+ MiB are free/],
+    ['while memory is copied', '64m', hopeful, /No space left on device/],
+    ['while the device state is written', '128k', hopeful, /device state .*No space left on device/],
+  ])(
+    'a disk that is full %s: one warning, the build goes on, nothing is left',
+    async (_when, size, files, why) => {
+      const disk = smallDisk(size);
+      try {
+        const {result} = await build(disk.dir, {}, {ports: {files}});
+        expect(result.outcome).toEqual({kind: 'built'});
+        expect(result.machine?.start?.snapshot).toBeUndefined();
+        expect(result.warnings).toEqual([
+          expect.stringMatching(/^the VM could not be kept for the next run/),
+        ]);
+        expect(result.warnings[0]).toMatch(why);
+        expect(readdirSync(join(disk.dir, 'snapshots'))).toEqual([]);
+      } finally {
+        disk.release();
+      }
+    },
+  );
+
+  test.each<[string, string]>([
+    ['memory is copied', '[[ "$*" == */ram* ]] || exec "$real" "$@"'],
+    ['the overlay is copied', '[[ "$*" == *overlay* ]] || exec "$real" "$@"'],
+  ])(
+    'a process that is killed while %s leaves nothing that is taken for a snapshot',
+    async (_what, others) => {
+      const dir = fresh();
+      const notes = fresh();
+      // The copy takes for ever.
+      const bin = shadowed('cp', `${others}\necho $$ >> ${notes}/copying\nexec sleep 600\n`);
+      const context = contextDir({Dockerfile: `${BUSYBOX}RUN echo 1\n`});
+      const args = ['--archive', diskOf('v0.20.2'), '--accelerator', 'tcg', '--context', context];
+      const child = spawn(process.execPath, ['dist/cli.cjs', 'build', ...args], {
+        stdio: 'ignore',
+        env: {...process.env, PATH: `${bin}:${process.env.PATH}`, BUILDKIT_ARCHIVE_STORE: dir},
+      });
+      const ended = new Promise(resolve => child.once('exit', resolve));
+      while (!readdirSync(notes).includes('copying')) {
+        if (child.exitCode !== null) throw new Error(`the command line ended with ${child.exitCode}`);
+        await new Promise(resolve => setTimeout(resolve, 50));
+      }
+      child.kill('SIGKILL');
+      await ended;
+      for (const pid of readFileSync(join(notes, 'copying'), 'utf8').trim().split('\n'))
+        process.kill(Number(pid), 'SIGKILL');
+      while (leftovers().some(line => line.startsWith('process')))
+        await new Promise(resolve => setTimeout(resolve, 50));
+      for (const name of readdirSync(tmpdir()).filter(name => name.startsWith('bka-')))
+        rmSync(join(tmpdir(), name), {recursive: true});
+      const left = (): string[] => readdirSync(join(dir, 'snapshots'));
+      expect(left()).toEqual([expect.stringMatching(/^\.partial-/)]);
+      const {result} = await play({context}, {storeDir: dir});
+      expect(result.machine?.start).toMatchObject({kind: 'cold', snapshot: {method: 'shared-memory'}});
+      expect(left().filter(name => name.startsWith('.partial-'))).toEqual([]);
+      for (const done of [dir, notes, bin]) rmSync(done, {recursive: true});
+    },
+  );
+});
