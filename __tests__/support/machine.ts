@@ -21,6 +21,9 @@ const CACHE =
   process.env.BUILDKIT_ARCHIVE_CACHE ??
   join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'buildkit-archive');
 
+/** Where the forge keeps what is slow to make. */
+export const FORGE_CACHE = join(CACHE, 'forge');
+
 /** Folder of the forged archive of a release. @throws when scripts/itg.sh has not made it. */
 export function archiveDir(version: string): string {
   const dir = join(CACHE, 'archives', version);

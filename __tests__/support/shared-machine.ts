@@ -1,8 +1,9 @@
-import type {JobEvent} from '../../src/base/events.ts';
+import type {JobEvent, RunStage} from '../../src/base/events.ts';
 import type {Logins} from '../../src/base/http.ts';
 import type {JobResult, Versions} from '../../src/base/result.ts';
 import {type BuildContext, type BuildRecord, prepareBuild, runBuild} from '../../src/build/build.ts';
 import {awaitBuildkit, checkAlive, inspect, parseVersions} from '../../src/build/inspect.ts';
+import {Derivation} from '../../src/derive.ts';
 import {localPorts} from '../../src/host/local.ts';
 import {ANY_GUEST, withMachine} from '../../src/machine.ts';
 import {devicesOf} from '../../src/vm/devices.ts';
@@ -60,25 +61,26 @@ export class SharedMachine {
     const emit = (event: JobEvent): void => {
       if (event.kind === 'resource' && event.resource.kind === 'process') qemuPid = event.resource.pid;
     };
+    const plan = planFor(raw);
+    const {signal} = new AbortController();
+    const stage: RunStage = (_stage, _title, work) => work();
+    const ports = {...localPorts, emit, stage};
+    const derivation = plan.derive && (await Derivation.open(ports, plan.derive, plan.archive, signal));
     return new Promise((resolve, reject) => {
-      const used = withMachine(
-        planFor(raw),
-        {...localPorts, emit},
-        probe,
-        new AbortController().signal,
-        async (vm, known) => {
-          await prepare(vm);
-          if (!known) await awaitBuildkit(vm.session, vm.died);
-          const versions = known ?? (await inspect(vm.session, vm.died));
-          await new Promise<void>(done => {
-            const release = async (): Promise<void> => {
-              done();
-              await used;
-            };
-            resolve(new SharedMachine(vm, versions, qemuPid, release));
-          });
-        },
-      );
+      const used = withMachine(plan, {...localPorts, emit}, probe, signal, async (vm, known) => {
+        await prepare(vm);
+        if (!known) await awaitBuildkit(vm.session, vm.died);
+        const own = known ?? (await inspect(vm.session, vm.died));
+        await using held = derivation;
+        const versions = held ? await held.apply(vm.session, own, vm.died) : own;
+        await new Promise<void>(done => {
+          const release = async (): Promise<void> => {
+            done();
+            await used;
+          };
+          resolve(new SharedMachine(vm, versions, qemuPid, release));
+        });
+      });
       used.catch(reject);
     });
   }

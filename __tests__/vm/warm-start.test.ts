@@ -10,6 +10,7 @@ import {SNAPSHOT_FILES} from '../../src/vm/snapshot.ts';
 import {type GuestProbe, WarmStart, type WarmStartPorts} from '../../src/warm-start.ts';
 
 const PROBE: GuestProbe<unknown> = {
+  isWarm: true,
   ready: async () => undefined,
   parse: value => value,
   check: async () => undefined,
