@@ -64,8 +64,10 @@ function probe(job: Job, derivation: Derivation | undefined, signal: AbortSignal
     prepare: async () => derivation?.prepare(signal),
     async ready({session, died}) {
       const stop = AbortSignal.any([signal, died]);
-      await job.stage('vm', 'Wait for BuildKit', () => awaitBuildkit(session, stop));
-      const found = await job.stage('inspect', 'Look what the VM holds', () => inspect(session, stop));
+      const workers = await job.stage('vm', 'Wait for BuildKit', () => awaitBuildkit(session, stop));
+      const found = await job.stage('inspect', 'Look what the VM holds', () =>
+        inspect(session, stop, workers),
+      );
       return derivation?.apply(session, found, stop) ?? found;
     },
     parse: parseVersions,

@@ -20,7 +20,7 @@ start_by_hand() {
   setsid buildkitd </dev/null >/var/log/buildkitd.log 2>&1 &
 }
 tried=
-until error=$(buildctl debug workers 2>&1 >/dev/null); do
+until error=$(buildctl debug workers -v 2>&1 >/run/buildkit-archive-workers); do
   [ -n "$tried" ] || { tried=1; start_by_hand >/dev/null 2>&1; }
   if [ "$(date +%s)" -ge "$end" ]; then
     printf '%s\n' "$error"
@@ -29,10 +29,15 @@ until error=$(buildctl debug workers 2>&1 >/dev/null); do
   fi
   sleep 0.2
 done
+cat /run/buildkit-archive-workers
+rm -f /run/buildkit-archive-workers
 `;
 
-/** Waits until the daemon answers. @throws UserError with its status when it does not. */
-export async function awaitBuildkit(session: Session, signal: AbortSignal): Promise<void> {
+/**
+ * Waits until the daemon answers. @returns what `buildctl debug workers -v` prints, for `inspect`.
+ * @throws UserError with its status when it does not.
+ */
+export async function awaitBuildkit(session: Session, signal: AbortSignal): Promise<string> {
   const {code, stdout} = await session.output(
     ['sh', '-c', READY_SCRIPT, 'ready', String(READY_LIMIT_SECONDS)],
     {
@@ -40,7 +45,7 @@ export async function awaitBuildkit(session: Session, signal: AbortSignal): Prom
       timeoutMs: (READY_LIMIT_SECONDS + 60) * 1000,
     },
   );
-  if (code === 0) return;
+  if (code === 0) return stdout;
   throw new UserError(`BuildKit does not answer in the VM:\n${stdout.trim()}`, {
     stage: 'inspect',
     hint: "look around in it: buildkit-archive ssh --archive …; journalctl -u buildkit shows the daemon's log",
@@ -72,15 +77,18 @@ export function parseVersions(value: unknown): Versions {
 const PATHS = 'PATH=$PATH:/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin; ';
 
 /**
- * One script for all questions, side by side: a round trip to an emulated machine costs more than an answer. Each answer stands under a line
- * `@@name`. buildkitd takes `buildkit-runc` before `runc` (cmd/buildkitd, `getOCIExecutor`), so that is the one to ask.
+ * One script for all questions, side by side: a round trip to an emulated machine costs more than an answer, and a Go program of 60 MB a second. Each answer
+ * stands under a line `@@name`. The daemon's own version is among its workers' from v0.11.0 on. buildkitd takes `buildkit-runc` before `runc` (cmd/buildkitd,
+ * `getOCIExecutor`), so that is the one to ask. Its argument is what `buildctl debug workers -v` has printed, when that is known.
  */
 const SCRIPT = `
 PATH=$PATH:/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin
 cd "$(mktemp -d)" || exit 1
-buildctl debug workers -v >workers 2>&1 &
+{
+  if [ -n "$1" ]; then printf '%s\n' "$1"; else buildctl debug workers -v 2>&1; fi >workers
+  grep -q '^BuildKit:' workers || buildkitd --version >buildkitd 2>&1
+} &
 systemctl show --property=Version --property=SystemState --property=NFailedUnits >systemd 2>&1 &
-{ buildkitd --version; } >buildkitd 2>&1 &
 { buildctl --version; } >buildctl 2>&1 &
 { if command -v buildkit-runc >/dev/null; then buildkit-runc --version; else runc --version; fi; } >runc 2>&1 &
 { uname -r; } >kernel
@@ -95,8 +103,11 @@ rm -rf "$PWD"
 `;
 
 /** Asks the machine what it really is. @throws UserError when there is no BuildKit in it. */
-export async function inspect(session: Session, signal: AbortSignal): Promise<Versions> {
-  const {stdout} = await session.output(['sh', '-c', SCRIPT], {signal, timeoutMs: 60_000});
+export async function inspect(session: Session, signal: AbortSignal, workers = ''): Promise<Versions> {
+  const {stdout} = await session.output(['sh', '-c', SCRIPT, 'inspect', workers], {
+    signal,
+    timeoutMs: 60_000,
+  });
   return parseInspection(stdout);
 }
 
@@ -104,7 +115,7 @@ export async function inspect(session: Session, signal: AbortSignal): Promise<Ve
 export function parseInspection(text: string): Versions {
   const sections = sectionsOf(text);
   const section = (name: string): string => sections.get(name) ?? '';
-  const buildkit = parseProgram(section('buildkitd'));
+  const buildkit = daemonOf(section('workers')) ?? parseProgram(section('buildkitd'));
   if (buildkit === undefined) {
     throw new UserError(
       `no BuildKit was found in the VM: buildkitd --version printed ${JSON.stringify(section('buildkitd'))}`,
@@ -142,6 +153,12 @@ function sectionsOf(text: string): Map<string, string> {
     sections.set(part.slice(0, end), part.slice(end + 1).trim());
   }
   return sections;
+}
+
+/** `BuildKit:` and package, version, commit, in the first worker's block: those of the daemon that runs. */
+function daemonOf(workers: string): Versions['buildkit'] | undefined {
+  const line = /^BuildKit:\s*(\S.*)$/m.exec(workers)?.[1];
+  return line === undefined ? undefined : parseProgram(`buildkitd ${line}`);
 }
 
 /** `buildkitd github.com/moby/buildkit v0.20.2 97437fdd…`; v0.3 to v0.5 print the same four words. */
