@@ -83,26 +83,36 @@ async function useBooted<Facts, T>(
   }
 }
 
-/** @returns why the machine was not what it should be, and is gone, when its check failed; whatever `use` made of it does not count then. */
-async function useRestored<Facts, T>(
+/**
+ * Lends a machine that is still being checked. When its check fails, it is taken down at once, whatever `use` is at, and what `use` made of it does not count.
+ * @returns the result, or why the machine was not what it should be.
+ */
+export async function useRestored<Facts, T>(
   restored: Restored<Facts>,
   signal: AbortSignal,
   use: MachineUse<Facts, T>,
 ): Promise<{readonly result: T} | {readonly reason: string}> {
   const {facts, proven} = restored;
   await using vm = restored.vm;
+  const doubted = proven.then(
+    () => undefined,
+    cause => ({cause}),
+  );
+  const used = use(vm, facts, proven);
+  const doubt = await Promise.race([used.catch(() => undefined).then(() => undefined), doubted]);
   try {
-    return {result: await use(vm, facts, proven)};
+    if (!doubt) return {result: await used};
   } catch (error) {
     if (signal.aborted) throw error;
     // What breaks before the check is over may be broken because of what the check finds.
-    const doubt = await proven.then(
-      () => undefined,
-      cause => ({cause}),
-    );
-    if (signal.aborted || !doubt) throw signal.aborted ? error : await vm.explain(error);
-    return restored.doubt(await vm.explain(doubt.cause));
+    if (!(await doubted)) throw await vm.explain(error);
   }
+  const found = await doubted;
+  const why = await vm.explain(found?.cause);
+  await vm[Symbol.asyncDispose]();
+  await used.catch(() => undefined);
+  signal.throwIfAborted();
+  return restored.doubt(why);
 }
 
 /** Waits for a machine that has just booted, and keeps it. */
