@@ -62,7 +62,12 @@ async function play(over: {
       await over.attach?.();
       expect([path, readOnly, Buffer.byteLength(serial) <= 20]).toEqual(['/tmp/bka-1/image', true, true]);
       steps.push('attached');
-      return {[Symbol.asyncDispose]: async () => void steps.push('detached')};
+      return {
+        detach: async () => {
+          steps.push('detached');
+          return true;
+        },
+      };
     },
   };
   const session = {

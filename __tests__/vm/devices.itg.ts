@@ -1,8 +1,10 @@
-import {mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
+import {createHash} from 'node:crypto';
+import {mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterEach, expect, test} from '@jest/globals';
 import {sendAsDisk} from '../../src/build/context-disk.ts';
+import {receiveOutput} from '../../src/build/outputs.ts';
 import {localPorts} from '../../src/host/local.ts';
 import {ANY_GUEST, withMachine} from '../../src/machine.ts';
 import {devicesOf} from '../../src/vm/devices.ts';
@@ -38,7 +40,7 @@ test('disks come and go in a real guest; one that cannot be mounted is taken out
     rmSync(join(dir, 'raw'));
     await appears('first');
     expect(await output('head -c 5 /dev/vdb; cat /sys/block/vdb/ro')).toBe('xxxxx1\n');
-    await disk[Symbol.asyncDispose]();
+    expect(await disk.detach()).toBe(true);
     expect(await serials()).toBe('');
 
     await vm.session.output(['mkdir', '-p', '/root/c']);
@@ -70,6 +72,24 @@ test('disks come and go in a real guest; one that cannot be mounted is taken out
     expect(
       await output('cmp -n 20000000 /root/c/large /dev/zero; ls /root/c; od -An -tx1 -N2 /root/c/large'),
     ).toMatch(/^large\n 01 01$/m);
+    // A result: what the guest writes to a blank disk is the file here, to its last byte.
+    await vm.session.output(['sh', '-c', 'head -c 40000001 /dev/urandom > /root/result']);
+    const target = {
+      spec: {type: 'oci' as const, attrs: []},
+      dest: join(dir, 'out/result'),
+      kind: 'file' as const,
+    };
+    const troubles: string[] = [];
+    const received = await receiveOutput(vm.session, localPorts.results, target, '/root/result', {
+      devices,
+      onTrouble: message => void troubles.push(message),
+    });
+    expect([received.bytes, troubles]).toEqual([40_000_001, []]);
+    const here = createHash('sha256').update(readFileSync(target.dest)).digest('hex');
+    expect(await output('sha256sum < /root/result')).toBe(`${here}  -\n`);
+    expect(readdirSync(join(dir, 'out'))).toEqual(['result']);
+    expect(await serials()).toMatch(/^context-\S+\n$/);
+
     expect(readdirSync(tmpdir()).filter(name => name.startsWith('bka-')).length).toBe(1);
   });
   rmSync(dir, {recursive: true});

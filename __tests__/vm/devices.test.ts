@@ -54,7 +54,7 @@ test('a disk goes in as a block node and a device, and comes out when the guest 
       serial: 'context-1',
     },
   ]);
-  await attached[Symbol.asyncDispose]();
+  expect(await attached.detach()).toBe(true);
   expect(names()).toEqual(['blockdev-add', 'device_add', 'device_del', 'blockdev-del']);
   qmp.close();
 });
@@ -77,7 +77,7 @@ test('a device that is refused leaves no node behind', async () => {
 test('a guest that keeps the device is not waited for without end', async () => {
   const {qmp, names} = await fakeQemu({guest: false});
   const attached = await qemuDevices(qmp, hasty).attachDisk(disk);
-  await attached[Symbol.asyncDispose]();
+  expect(await attached.detach()).toBe(false);
   expect(names()).toEqual(['blockdev-add', 'device_add', 'device_del']);
   qmp.close();
 });
@@ -86,7 +86,7 @@ test('a machine that is gone is no error', async () => {
   const {qmp} = await fakeQemu();
   const attached = await qemuDevices(qmp, systemClock).attachDisk(disk);
   qmp.close();
-  await attached[Symbol.asyncDispose]();
+  expect(await attached.detach()).toBe(false);
 });
 
 test.each([

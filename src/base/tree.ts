@@ -94,6 +94,16 @@ export interface ResultStore {
   receiveTree(dest: string, produce: Produce, options?: ReceiveOptions): Promise<ReceiveReport>;
   /** Puts bytes into the file `dest`, which has them all or is as it was. */
   receiveFile(dest: string, produce: Produce, options?: ReceiveOptions): Promise<ReceiveReport>;
+  /**
+   * The same for a file of known size that `fill` writes in place: it is given the path of a blank file, somewhat longer, on the file system of `dest`. Once `fill`
+   * has resolved nobody may write to that file any more.
+   */
+  receiveBlank(
+    dest: string,
+    sizeBytes: number,
+    fill: (path: string) => Promise<void>,
+    options?: ReceiveOptions,
+  ): Promise<ReceiveReport>;
 }
 
 export interface ReceiveOptions {

@@ -93,7 +93,7 @@ export async function runBuild(
     });
     if (!built) return;
     if (run.exit.code !== 0) ports.emit({kind: 'warning', message: TRACING_WARNING});
-    record.outputs = await fetchResults(ports, site, prepared.targets, signal);
+    record.outputs = await fetchResults(ports, site, session, prepared.targets, signal);
   });
 }
 
@@ -156,6 +156,7 @@ async function send(
 async function fetchResults(
   ports: BuildContext,
   {session, layout}: BuildSite,
+  inVm: Session,
   targets: readonly ResultTarget[],
   signal: AbortSignal,
 ): Promise<JobResult['outputs']> {
@@ -163,6 +164,8 @@ async function fetchResults(
   for (const [index, target] of targets.entries()) {
     const report = await receiveOutput(session, ports.results, target, layout.output(index), {
       signal,
+      devices: session === inVm ? ports.devices : undefined,
+      onTrouble: message => ports.emit({kind: 'notice', message}),
       onTemp: path => ports.emit({kind: 'resource', resource: {kind: 'temp-dir', path}}),
     });
     for (const message of report.warnings) ports.emit({kind: 'warning', message});

@@ -1,9 +1,10 @@
-import type {Devices} from '../base/devices.ts';
+import type {Devices, PluggedDisk} from '../base/devices.ts';
 import {CanceledError, ConnectionLostError, messageOf} from '../base/errors.ts';
 import type {Emit} from '../base/events.ts';
 import type {Session} from '../base/ports.ts';
 import {NoImageError, type PackReport, type TreeImager, type TreeSurvey} from '../base/tree.ts';
 import type {ContextPlan} from './context-plan.ts';
+import {FIND_DISK, newSerial} from './guest-disk.ts';
 
 /** What it takes to send a context as a disk. */
 export interface DiskWay {
@@ -27,31 +28,10 @@ export function diskIsSooner({files, directories, dataBytes, largestDirectory}: 
   return dataBytes >= DISK_FROM_BYTES || files + directories >= DISK_FROM_FILES;
 }
 
-/**
- * Finds the disk by its serial number and mounts it. The guest needs a kernel with virtio-blk and ext4, and nothing else: udev's links are not waited for.
- * A kernel that was not told of the new device is asked to look. Waits at most some 15 s on a fast machine.
- */
-const MOUNT = `
+/** The guest needs a kernel with virtio-blk and ext4, and nothing else. */
+const MOUNT = `${FIND_DISK}
 serial=$1 dir=$2
-appeared() {
-  for file in /sys/block/*/serial; do
-    [ -r "$file" ] || continue
-    found=
-    read -r found < "$file"
-    [ "$found" = "$serial" ] || continue
-    disk=\${file#/sys/block/}
-    disk=/dev/\${disk%/serial}
-    [ -b "$disk" ] && return 0
-  done
-  return 1
-}
-tries=0
-until appeared; do
-  tries=$((tries + 1))
-  [ $tries -le 300 ] || { echo "the disk does not appear" >&2; exit 3; }
-  [ $tries = 20 ] && { modprobe virtio_blk; echo 1 > /sys/bus/pci/rescan; } 2> /dev/null
-  sleep 0.05 2> /dev/null || sleep 1
-done
+find_disk
 exec mount -t ext4 -o ro,nodev,nosuid,noexec "$disk" "$dir"
 `;
 
@@ -97,9 +77,9 @@ async function plugIn(
   dir: string,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  // Another one at each build, since the disk of the last one may still be there. virtio-blk has room for 20 bytes.
-  const serial = `context-${Math.random().toString(36).slice(2, 12)}`;
-  let disk: AsyncDisposable;
+  // Another one at each build, since the disk of the last one may still be there.
+  const serial = newSerial('context');
+  let disk: PluggedDisk;
   try {
     disk = await devices.attachDisk({path, serial, readOnly: true});
   } catch (error) {
@@ -114,6 +94,6 @@ async function plugIn(
     },
   );
   if (said === undefined) return undefined;
-  await disk[Symbol.asyncDispose]();
+  await disk.detach();
   return `the VM cannot mount a disk (${said})`;
 }

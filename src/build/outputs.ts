@@ -1,8 +1,10 @@
 import {posix} from 'node:path';
+import type {Devices} from '../base/devices.ts';
 import {UserError} from '../base/errors.ts';
 import type {Files, Session} from '../base/ports.ts';
 import type {OutputSpec} from '../base/request.ts';
 import type {Links, ReceiveOptions, ReceiveReport, ResultStore} from '../base/tree.ts';
+import {receiveOnDisk} from './output-disk.ts';
 
 const MAX_STDERR_CHARS = 16_384;
 
@@ -97,6 +99,14 @@ export function packArgv(dir: string): readonly string[] {
   ];
 }
 
+export interface ReceiveWay extends ReceiveOptions {
+  readonly signal?: AbortSignal;
+  /** Absent where the machine takes no disks. */
+  readonly devices?: Devices | undefined;
+  /** Told why a large file does not come on a disk. */
+  readonly onTrouble?: (message: string) => void;
+}
+
 /**
  * Brings one result from `guestPath` in the machine to its place here.
  * @throws UserError when it cannot be written here; Error when the machine does not hand it over whole.
@@ -106,8 +116,15 @@ export async function receiveOutput(
   store: ResultStore,
   target: ResultTarget,
   guestPath: string,
-  options: ReceiveOptions & {readonly signal?: AbortSignal} = {},
+  options: ReceiveWay = {},
 ): Promise<ReceiveReport> {
+  const {devices, onTrouble = () => undefined} = options;
+  if (devices && target.kind === 'file') {
+    const {dest} = target;
+    const received = await receiveOnDisk(session, store, devices, {dest, guestPath}, options);
+    if (received && 'bytes' in received) return received;
+    if (received) onTrouble(`the result comes as a stream, which is slower: ${received.trouble}`);
+  }
   const argv = target.kind === 'directory' ? packArgv(guestPath) : ['cat', '--', guestPath];
   const produce = async (write: (chunk: Buffer) => Promise<void>): Promise<void> => {
     let stderr = '';

@@ -1,6 +1,16 @@
 import {spawn} from 'node:child_process';
 import {randomBytes} from 'node:crypto';
-import {chmod, type FileHandle, mkdir, open, realpath, rename, stat} from 'node:fs/promises';
+import {
+  chmod,
+  type FileHandle,
+  mkdir,
+  open,
+  realpath,
+  rename,
+  stat,
+  statfs,
+  truncate,
+} from 'node:fs/promises';
 import {basename, dirname, join} from 'node:path';
 import {UserError} from '../base/errors.ts';
 import type {Produce, ReceiveOptions, ReceiveReport, ResultStore} from '../base/tree.ts';
@@ -50,24 +60,54 @@ export function resultStore(program = 'tar'): ResultStore {
         await removeTree(temp);
       }
     },
-    async receiveFile(dest, produce, options = {}) {
-      if (await isDirectory(dest)) throw isDirectoryError(dest);
-      await makeDirectory(dirname(dest));
-      const temp = join(dirname(dest), tempName());
-      options.onTemp?.(temp);
-      try {
-        await mkdir(temp, {mode: 0o700});
-        const whole = join(temp, basename(dest));
-        const bytes = await writeAll(whole, produce, options);
-        await rename(whole, dest);
-        return {bytes, files: 1, warnings: []};
-      } catch (error) {
-        throw explained(error, dest);
-      } finally {
-        await removeTree(temp);
-      }
-    },
+    receiveFile: (dest, produce, options = {}) =>
+      intoPlace(dest, options, whole => writeAll(whole, produce, options)),
+    receiveBlank: (dest, sizeBytes, fill, options = {}) =>
+      intoPlace(dest, options, async whole => {
+        await makeBlank(whole, Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES);
+        await fill(whole);
+        await truncate(whole, sizeBytes);
+        return sizeBytes;
+      }),
   };
+}
+
+/** A disk is a whole number of them. */
+const BLOCK_BYTES = 4096;
+
+/** Has `make` write a file under another name, on the same file system, and gives it its own once it is whole. */
+async function intoPlace(
+  dest: string,
+  options: ReceiveOptions,
+  make: (path: string) => Promise<number>,
+): Promise<ReceiveReport> {
+  if (await isDirectory(dest)) throw isDirectoryError(dest);
+  await makeDirectory(dirname(dest));
+  const temp = join(dirname(dest), tempName());
+  options.onTemp?.(temp);
+  try {
+    await mkdir(temp, {mode: 0o700});
+    const whole = join(temp, basename(dest));
+    const bytes = await make(whole);
+    await rename(whole, dest);
+    return {bytes, files: 1, warnings: []};
+  } catch (error) {
+    throw explained(error, dest);
+  } finally {
+    await removeTree(temp);
+  }
+}
+
+/** A file of holes. A guest that writes to a full disk only hears of a broken one, so the room is looked for before. @throws as a full disk does. */
+async function makeBlank(path: string, lengthBytes: number): Promise<void> {
+  const {bavail, bsize} = await statfs(dirname(path));
+  if (bavail * bsize < lengthBytes) throw Object.assign(new Error('no space left'), {code: 'ENOSPC'});
+  const file = await open(path, 'wx', 0o666);
+  try {
+    await file.truncate(lengthBytes);
+  } finally {
+    await file.close();
+  }
 }
 
 /** Recognised by the clean-up after a crash. */

@@ -34,12 +34,14 @@ export function qemuDevices(qmp: Qmp, clock: Clock): Devices {
         throw error;
       }
       return {
-        async [Symbol.asyncDispose]() {
-          // What cannot be taken out ends with its machine.
-          await unplug(qmp, clock, device)
+        detach: () =>
+          unplug(qmp, clock, device)
             .then(forget)
-            .catch(() => undefined);
-        },
+            .then(
+              () => true,
+              // What cannot be taken out ends with its machine.
+              () => false,
+            ),
       };
     },
   };
