@@ -4,7 +4,7 @@
 
 need_node
 need_forge_packages
-need_packages tar zstd curl skopeo docker-registry
+need_packages tar zstd curl skopeo docker-registry busybox-static openssh-client sshpass util-linux
 need_docker
 [ -d node_modules ] || npm ci --silent --no-audit --no-fund >&2
 forge_archive v0.20.2 >/dev/null
