@@ -135,7 +135,7 @@ describe('cold, frozen, restored', () => {
           offsetSeconds: guestSeconds - halfWaySeconds,
           boot: (await ask('cat /proc/sys/kernel/random/boot_id')).trim(),
           tls: await ask(
-            'cat > /run/ca.pem; openssl s_client -connect "10.0.2.2:$1" -CAfile /run/ca.pem -verify_return_error </dev/null 2>&1',
+            'cat > /run/ca.pem; openssl s_client -connect "10.0.2.2:$1" -CAfile /run/ca.pem -verify_return_error -ign_eof </dev/null 2>&1',
             cert,
           ),
         };

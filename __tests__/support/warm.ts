@@ -39,7 +39,8 @@ const TIMES = /seconds|intervals|timings/i;
 export function essence(result: JobResult): unknown {
   const {machine, trace, ...others} = result;
   const {start: _, ...facts} = machine ?? {};
-  const steps = trace?.steps.map(({logs, statuses, ...step}) => ({
+  // A step's ID hangs on the session that its files come from.
+  const steps = trace?.steps.map(({id: _id, logs, statuses, ...step}) => ({
     ...step,
     log: keptLines(logs).map(({text}) => text),
     // How often a transfer is reported hangs on its speed.
