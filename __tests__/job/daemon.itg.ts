@@ -60,7 +60,7 @@ function loggedIn(registry: string) {
 describe('on v0.20.2', () => {
   let machine: SharedMachine;
   beforeAll(async () => {
-    machine = await SharedMachine.boot();
+    machine = await SharedMachine.restore();
   });
   afterAll(() => machine?.stop());
 

@@ -2,9 +2,18 @@ import {copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync} from 'node:fs
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
+import {CanceledError} from '../../src/base/errors.ts';
+import type {JobEvent} from '../../src/base/events.ts';
 import {summary} from '../../src/report/summary.ts';
 import {pushArchive} from '../support/archive-images.ts';
-import {BUSYBOX, contextDir, leftovers, type Played, play as playJob} from '../support/machine.ts';
+import {
+  BUSYBOX,
+  contextDir,
+  leftovers,
+  type Played,
+  type PlayOptions,
+  play as playJob,
+} from '../support/machine.ts';
 import {type Registry, startRegistry} from '../support/registry.ts';
 import {builtBinaries, hostRunc, type ReleaseMirror, startReleaseMirror} from '../support/release-mirror.ts';
 
@@ -26,7 +35,7 @@ afterAll(async () => {
   expect(leftovers()).toEqual([]);
 });
 
-const play = (raw: Record<string, string>): Promise<Played> =>
+const play = (raw: Record<string, string>, options: PlayOptions = {}): Promise<Played> =>
   playJob(
     {
       archive: '',
@@ -35,7 +44,7 @@ const play = (raw: Record<string, string>): Promise<Played> =>
       'release-mirror': mirror.url,
       ...raw,
     },
-    {storeDir},
+    {...options, storeDir},
   );
 const isPull = (request: string): boolean => request.includes('/mine/');
 const said = ({events}: Played): string =>
@@ -68,11 +77,20 @@ test('the second run goes on from the frozen machine, without the release page',
   expect(mirror.asked).toEqual([]);
 });
 
-test('the archive itself is still itself', async () => {
-  const {result} = await play({'buildkit-version': 'v0.20.2'});
-  expect(result.outcome).toEqual({kind: 'built'});
-  expect(result.versions?.buildkit.version).toBe('v0.20.2');
-  expect(result.versions?.derived).toBeUndefined();
+test('the archive itself has no use for that frozen machine, nor has the same BuildKit with another runc', async () => {
+  for (const raw of [
+    {'buildkit-version': 'v0.20.2'},
+    {'buildkit-version': 'v0.32.2', 'runc-version': 'archive'},
+  ]) {
+    const stop = new AbortController();
+    const onEvent = (event: JobEvent): void => {
+      if (event.kind === 'stage-started' && event.title === 'Boot the VM')
+        stop.abort(new CanceledError('seen'));
+    };
+    const {result} = await play(raw, {signal: stop.signal, onEvent});
+    expect([stop.signal.aborted, result.machine]).toEqual([true, undefined]);
+    expect(result.warnings.join()).not.toContain('snapshot');
+  }
 });
 
 test('binaries of one’s own, with the runc of the archive', async () => {

@@ -21,8 +21,9 @@ describe.each([
 ])('BuildKit %s in the archive of %s', (release, base) => {
   let machine: SharedMachine;
   beforeAll(async () => {
-    const derived = release === base ? {} : {'buildkit-version': release, 'release-mirror': mirror.url};
-    machine = await SharedMachine.boot({archive: diskOf(base), ...derived});
+    const archive = diskOf(base);
+    const derived = {archive, 'buildkit-version': release, 'release-mirror': mirror.url};
+    machine = await (release === base ? SharedMachine.restore({archive}) : SharedMachine.boot(derived));
   });
   afterAll(async () => {
     await machine?.stop();

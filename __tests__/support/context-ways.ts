@@ -77,7 +77,7 @@ export function describeContextWays({files, bytesEach, ways, rounds, watch}: Way
       makeOddTree(context);
       writeFileSync(join(context, 'Dockerfile'), 'FROM scratch\nCOPY . /\n');
     });
-    machine = await time('boot', () => SharedMachine.boot({'boot-timeout': '900'}));
+    machine = await time('boot', () => SharedMachine.restore({'boot-timeout': '900'}));
     local = await LocalBuildkit.start(machine.vm.session);
   });
   afterAll(async () => {
