@@ -1,15 +1,15 @@
 /**
- * A shell function that waits for the disk with the serial number `$serial` and gives its name in `$disk`. The guest needs a kernel with virtio-blk, and nothing
+ * A shell function that waits for the disk with the serial number `$serial` and gives its name in `$disk`; `$attribute`, `$found` and `$tries` are its own. The guest needs a kernel with virtio-blk, and nothing
  * else: udev's links are not waited for. A kernel that was not told of the new device is asked to look. Waits at most some 15 s on a fast machine.
  */
 export const FIND_DISK = `
 appeared() {
-  for file in /sys/block/*/serial; do
-    [ -r "$file" ] || continue
+  for attribute in /sys/block/*/serial; do
+    [ -r "$attribute" ] || continue
     found=
-    read -r found < "$file"
+    read -r found < "$attribute"
     [ "$found" = "$serial" ] || continue
-    disk=\${file#/sys/block/}
+    disk=\${attribute#/sys/block/}
     disk=/dev/\${disk%/serial}
     [ -b "$disk" ] && return 0
   done

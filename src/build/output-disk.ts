@@ -14,10 +14,10 @@ class NoDiskError extends Error {}
 
 /** Direct writes spare the guest's cache; dd does without for the last part of a block. A dd without them is not GNU's. */
 const COPY = `${FIND_DISK}
-serial=$1 file=$2
+serial=$1 from=$2
 find_disk
-dd if="$file" of="$disk" bs=4M iflag=fullblock oflag=direct conv=fsync,notrunc 2> /dev/null && exit
-dd if="$file" of="$disk" bs=1048576 && sync
+dd if="$from" of="$disk" bs=4M iflag=fullblock oflag=direct conv=fsync,notrunc 2> /dev/null && exit
+dd if="$from" of="$disk" bs=1048576 && sync
 `;
 
 /**
