@@ -12,7 +12,7 @@ beforeEach(() => {
   // The store that all tests share, where the runner keeps it: its machines need no boot.
   tools = mkdtempSync(join(tmpdir(), 'itg-tools-'));
   symlinkSync(planFor({}).archive.storeDir, join(tools, 'buildkit-archive'));
-  runner = new Runner(tools);
+  runner = new Runner({tools});
 });
 afterEach(() => {
   runner.remove();

@@ -2,7 +2,7 @@ import {writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 import {PlayedRunner} from '../report/runner-parser.ts';
-import {BUSYBOX, contextDir, diskOf, leftovers} from '../support/machine.ts';
+import {BUSYBOX, contextDir, diskOf, ITG_STORE, leftovers} from '../support/machine.ts';
 import {Runner} from '../support/runner.ts';
 
 /** The hosted runner sends SIGTERM this long after SIGINT, and SIGKILL 2.5 s later. */
@@ -10,7 +10,7 @@ const CANCEL_PATIENCE_MS = 7_500;
 
 let runner: Runner;
 beforeEach(() => {
-  runner = new Runner();
+  runner = new Runner({store: ITG_STORE});
 });
 afterEach(() => runner.remove());
 

@@ -21,6 +21,9 @@ const CACHE =
   process.env.BUILDKIT_ARCHIVE_CACHE ??
   join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'buildkit-archive');
 
+/** The store that tests share, so that one boot of an archive serves most of them. */
+export const ITG_STORE = join(CACHE, 'itg-store');
+
 /** Where the forge keeps what is slow to make. */
 export const FORGE_CACHE = join(CACHE, 'forge');
 
@@ -76,7 +79,7 @@ export interface PlayOptions {
 
 export function planFor(raw: Readonly<Record<string, string>>): Plan {
   const inputs = parseInputs({archive: diskOf('v0.20.2'), accelerator: 'tcg', ...raw});
-  return makePlan(inputs, {workspaceDir: process.cwd(), storeDir: join(CACHE, 'itg-store')});
+  return makePlan(inputs, {workspaceDir: process.cwd(), storeDir: ITG_STORE});
 }
 
 /** Runs the whole job under TCG, on BuildKit v0.20.2 unless the inputs say otherwise. */

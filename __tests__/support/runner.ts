@@ -8,11 +8,17 @@ export class Runner {
   readonly dir = mkdtempSync(join(tmpdir(), 'itg-runner-'));
   /** What machines and steps before this one have left. */
   readonly #tools: string;
+  readonly #store: string | undefined;
   log = '';
   #child: ChildProcess | undefined;
 
-  constructor(tools?: string) {
-    this.#tools = tools ?? join(this.dir, 'tools');
+  /**
+   * @param options.tools the runner's tool cache; a new one without it.
+   * @param options.store another store than the one in it.
+   */
+  constructor(options: {readonly tools?: string; readonly store?: string} = {}) {
+    this.#tools = options.tools ?? join(this.dir, 'tools');
+    this.#store = options.store;
     mkdirSync(join(this.dir, 'temp'));
     for (const name of ['state', 'output', 'summary', 'env', 'path']) writeFileSync(join(this.dir, name), '');
   }
@@ -37,6 +43,7 @@ export class Runner {
         GITHUB_STEP_SUMMARY: join(this.dir, 'summary'),
         RUNNER_TEMP: join(this.dir, 'temp'),
         RUNNER_TOOL_CACHE: this.#tools,
+        ...(this.#store !== undefined && {BUILDKIT_ARCHIVE_STORE: this.#store}),
         ...(process.env.DOCKER_HOST !== undefined && {DOCKER_HOST: process.env.DOCKER_HOST}),
         ...env,
         ...Object.fromEntries(script === 'main' ? variables : state),
