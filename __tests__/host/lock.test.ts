@@ -38,12 +38,13 @@ describe('a lock', () => {
 
   test('is waited for, and says so', async () => {
     const first = await acquireLock(path);
-    const waits: (number | undefined)[] = [];
-    const second = acquireLock(path, {onWait: holder => waits.push(holder.pid)});
-    await new Promise(resolve => setTimeout(resolve, 60));
-    expect(waits).toEqual([process.pid]);
+    let second: ReturnType<typeof acquireLock> | undefined;
+    const heldBy = await new Promise(resolve => {
+      second = acquireLock(path, {onWait: holder => resolve(holder.pid)});
+    });
+    expect(heldBy).toBe(process.pid);
     await first.release();
-    await (await second).release();
+    await (await second)?.release();
   });
 
   test('many that want it get it one after another', async () => {
