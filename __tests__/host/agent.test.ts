@@ -62,8 +62,14 @@ describe('commands', () => {
 
   test('all exit codes', async () => {
     const codes = Array.from({length: 256}, (_, code) => code);
-    const exits = await Promise.all(codes.map(code => session.run(sh('exit $1', String(code)))));
-    expect(exits.map(({code}) => code)).toEqual(codes);
+    const found: (number | undefined)[] = [];
+    // As many at once as a busy machine can start before the agent is taken for dead.
+    for (let from = 0; from < codes.length; from += 32) {
+      const some = codes.slice(from, from + 32);
+      const exits = await Promise.all(some.map(code => session.run(sh('exit $1', String(code)))));
+      found.push(...exits.map(({code}) => code));
+    }
+    expect(found).toEqual(codes);
   });
 
   test('words of many frames', async () => {
