@@ -86,7 +86,7 @@ test.each([
     2,
     /context .*no\/such\/context does not exist/,
   ],
-  [['build', '--buildkit-version', 'v0.20.99'], 2, /v0\.99\.0/],
+  [['build', '--buildkit-version', 'v0.20.99'], 2, /v0\.20\.99/],
 ])('%j ends with %i', async (argv, expected, message) => {
   const {code, stdout, stderr} = await cli(...argv);
   expect(code).toBe(expected);
