@@ -123,7 +123,7 @@ async function becomeReady<Facts>(
   signal: AbortSignal,
 ): Promise<Facts> {
   const stop = AbortSignal.any([signal, vm.died]);
-  // The agent's start hides behind the daemon's.
+  // This hides behind the daemon's start.
   const agent = warm?.prepare(vm, stop);
   const facts = await probe.ready(vm);
   if (warm && agent) await warm.keep(vm, facts, agent, stop);

@@ -7,7 +7,7 @@ import type {Emit} from './base/events.ts';
 import type {Agents, Session} from './base/ports.ts';
 import type {StoreFolder} from './base/store.ts';
 import type {AcceleratorDecision} from './vm/accelerator.ts';
-import {freezeWarning} from './vm/freeze.ts';
+import {dropCaches, freezeWarning} from './vm/freeze.ts';
 import type {Vm, VmPlan, VmPorts} from './vm/machine.ts';
 import type {Accelerator, QemuProgram} from './vm/qemu-args.ts';
 import {restoreVm} from './vm/restore.ts';
@@ -178,9 +178,12 @@ export class WarmStart<Facts> implements AsyncDisposable {
     }
   }
 
-  /** Starts the command agent, for the machine's next life. */
-  prepare(vm: Vm, signal: AbortSignal): Promise<string | undefined> {
-    if (!vm.freeze) return Promise.resolve('it is not kept');
+  /**
+   * Readies a machine that has just booted for its next life: gives back what its boot has read, and starts the command agent. @returns why there is no agent.
+   */
+  async prepare(vm: Vm, signal: AbortSignal): Promise<string | undefined> {
+    if (!vm.freeze) return 'it is not kept';
+    await dropCaches(vm.session, signal).catch(() => undefined);
     return this.#ports.agents.install(vm.session, signal).catch(messageOf);
   }
 

@@ -14,7 +14,7 @@ const char *answer(const char *option) {
   if (!strcmp(option, "-accel")) return "tcg\\n";
   if (!strcmp(option, "-machine")) return "pc  a board\\n";
   if (!strcmp(option, "-netdev")) return "user\\n";
-  if (!strcmp(option, "-object")) return "memory-backend-file\\n";
+  if (!strcmp(option, "-object")) return "memory-backend-file\\nmemory-backend-memfd\\n";
   return "name \\"ide-hd\\"\\nname \\"virtio-net-pci\\"\\nname \\"VGA\\"\\nname \\"virtio-blk-pci\\"\\n"
          "name \\"virtio-serial-pci\\"\\nname \\"virtserialport\\"\\n";
 }

@@ -62,6 +62,26 @@ describe('a child', () => {
   });
 });
 
+describe('sharedMemoryPath', () => {
+  // memfd_create is 319 in arch/x86/entry/syscalls/syscall_64.tbl; 4 MiB with one page in it.
+  const HOLDER =
+    'my $n = "x"; open(my $f, "+<&=", syscall(319, $n, 0)); truncate $f, 4 << 20; syswrite $f, "y" x 4096; sleep 60';
+
+  test("leads to the memory of that size, whose holes are none of a copy's", async () => {
+    const child = await localProcesses.start({file: 'perl', args: ['-e', HOLDER]});
+    try {
+      let path: string | undefined;
+      while (!path || (await localFiles.allocatedBytes(path)) < 4096)
+        path = await child.sharedMemoryPath(4 << 20);
+      expect(await localFiles.allocatedBytes(path)).toBe(4096);
+      expect(await child.sharedMemoryPath(2 << 20)).toBeUndefined();
+    } finally {
+      await child.stop(0);
+    }
+    expect(await child.sharedMemoryPath(4 << 20)).toBeUndefined();
+  });
+});
+
 describe('killByIdentity', () => {
   test('kills the process that is meant', async () => {
     const child = await sleep();

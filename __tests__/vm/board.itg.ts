@@ -70,7 +70,7 @@ test.each(['published', 'fast'])(
       {...localPorts, emit: () => undefined},
       qemu,
       async runDir => {
-        const {overlay, ram} = machinePaths(runDir);
+        const {overlay} = machinePaths(runDir);
         writeFileSync(overlay, emptyQcow2(1n << 30n));
         const chain: MachineDisk = {kind: 'chain', readOnly: [disk], overlay};
         return {
@@ -79,7 +79,7 @@ test.each(['published', 'fast'])(
           memoryMib: 512,
           runDir,
           disk: line === 'fast' ? chain : {kind: 'published', path: disk},
-          ...(line === 'fast' && {ram: {path: ram, shared: true}}),
+          ...(line === 'fast' && {ram: {kind: 'shared'}}),
         };
       },
       new AbortController().signal,

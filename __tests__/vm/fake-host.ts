@@ -55,7 +55,7 @@ const HELP: Readonly<Record<string, string>> = {
     'Controller/Bridge/Hub devices:\nname "i82801b11-bridge", bus PCI\n\nStorage devices:\nname "ide-hd", bus IDE, desc "virtual IDE disk"\nname "virtio-blk-pci", bus PCI, alias "virtio-blk"\n\nNetwork devices:\nname "virtio-net-pci", bus PCI, alias "virtio-net"\n\nInput devices:\nname "virtio-serial-pci", bus PCI, alias "virtio-serial"\nname "virtserialport", bus virtio-serial-bus\n\nDisplay devices:\nname "VGA", bus PCI\n',
   '-netdev help': 'Available netdev backend types:\nsocket\nhubport\ntap\nuser\n',
   '-object help':
-    'List of user creatable objects:\n  iothread\n  memory-backend-file\n  memory-backend-ram\n',
+    'List of user creatable objects:\n  iothread\n  memory-backend-file\n  memory-backend-memfd\n  memory-backend-ram\n',
   '--version': 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright (c) 2003-2022\n',
 };
 

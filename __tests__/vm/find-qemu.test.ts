@@ -79,12 +79,13 @@ test('everything that is asked for is on a command line, and every device on one
   const fast: MachineSpec = {
     ...spec,
     disk: {kind: 'chain', readOnly: ['/d'], overlay: '/o'},
-    ram: {path: '/ram', shared: true},
+    ram: {kind: 'shared'},
   };
   const devices = qemuArgs(fast).filter((_arg, i, all) => all[i - 1] === '-device');
   const wanted = [...(PUBLISHED_NEEDS.device ?? []), ...(FAST_NEEDS.device ?? [])];
   for (const device of devices) expect(wanted).toContain(device.split(',')[0]);
-  const fastLine = qemuArgs(fast).join(' ');
+  const restored: MachineSpec = {...fast, ram: {kind: 'copy', path: '/ram'}};
+  const fastLine = [...qemuArgs(fast), ...qemuArgs(restored)].join(' ');
   for (const name of [...(FAST_NEEDS.device ?? []), ...(FAST_NEEDS.object ?? [])])
     expect(fastLine).toContain(name);
   // The published line says the same in QEMU's older words: if=ide is ide-hd, -vga std is VGA, -nic model=virtio is virtio-net-pci.

@@ -62,7 +62,7 @@ describe('the fast line', () => {
   const fast: MachineSpec = {
     ...spec,
     disk: {kind: 'chain', readOnly: ['/a/vm.qcow2', '/s/frozen'], overlay: '/tmp/bka-1/o,1'},
-    ram: {path: '/tmp/bka-1/ram', shared: true},
+    ram: {kind: 'shared'},
   };
 
   test('images lie over each other, and only the last is written to', () => {
@@ -77,12 +77,10 @@ describe('the fast line', () => {
     expect(qemuArgs(fast)).toContain('virtio-blk-pci,drive=disk2');
   });
 
-  test('memory is a file: shared while it is made, private when it is read', () => {
-    expect(argument(qemuArgs(fast), '-object')).toBe(
-      'memory-backend-file,id=pc.ram,size=2048M,mem-path=/tmp/bka-1/ram,share=on',
-    );
-    expect(argument(qemuArgs({...fast, ram: {path: '/s/ram', shared: false}}), '-object')).toMatch(
-      /share=off$/,
+  test('memory can be read from outside while it is made, and is a private copy of a file afterwards', () => {
+    expect(argument(qemuArgs(fast), '-object')).toBe('memory-backend-memfd,share=on,id=pc.ram,size=2048M');
+    expect(argument(qemuArgs({...fast, ram: {kind: 'copy', path: '/s/r,m'}}), '-object')).toBe(
+      'memory-backend-file,mem-path=/s/r,,m,share=off,id=pc.ram,size=2048M',
     );
     expect(argument(qemuArgs(fast), '-machine')).toBe('pc,accel=tcg,graphics=off,memory-backend=pc.ram');
     const {ram: _, ...plain} = fast;

@@ -100,6 +100,8 @@ export interface Child {
   hasExited(): boolean;
   /** The last lines of its standard error. */
   stderrTail(): string;
+  /** Where it shows memory (memfd_create(2)) of exactly this size while it lives (proc(5), /proc/PID/fd); undefined where it does not. */
+  sharedMemoryPath(sizeBytes: number): Promise<string | undefined>;
   /** SIGTERM, and SIGKILL after `graceMs`; resolves when it has ended. */
   stop(graceMs: number): Promise<void>;
   /** Lets go of it: this process no longer waits for it. */

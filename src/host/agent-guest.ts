@@ -191,15 +191,29 @@ sub finish {
 }
 
 sub receive {
+  my $has_read = !defined $tag && length $in;
   for (1 .. 16) {
     my $data;
     my $n = sysread $port, $data, $CHUNK;
     if (!defined $n) { die "cannot read $path: $!\n" if !$!{EAGAIN} && !$!{EINTR}; last }
-    return 0 if !$n;
+    # What a host says can be there before the word that there is one (the driver reads them from two queues).
+    if (!$n) { return 0 if !$has_read || !is_host_coming(); last }
+    $has_read = 1;
     $in .= $data;
   }
   parse();
   return 1;
+}
+
+sub is_host_coming {
+  for (1 .. 25) {
+    select undef, undef, undef, 0.01;
+    my $data;
+    my $n = sysread $port, $data, $CHUNK;
+    $in .= $data if $n;
+    return 1 if $n || !defined $n;
+  }
+  return 0;
 }
 
 sub send_out {

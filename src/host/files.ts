@@ -40,7 +40,7 @@ export const localFiles: Files = {
     const {code, stderr} = await localProcesses.output({file: 'cp', args});
     if (code !== 0) throw new Error(stderr.trim());
   },
-  allocatedBytes,
+  allocatedBytes: path => allocatedBytes(path),
   async identity(path) {
     const {dev, ino, size, mtimeNs, ctimeNs} = await stat(path, {bigint: true});
     return `file ${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
@@ -76,11 +76,11 @@ export const localFiles: Files = {
 /** `st_blocks` counts units of 512 bytes (inode(7)). */
 const BLOCK_BYTES = 512;
 
-async function allocatedBytes(path: string): Promise<number> {
-  const stats = await lstat(path);
+async function allocatedBytes(path: string, look: typeof lstat = stat): Promise<number> {
+  const stats = await look(path);
   let bytes = stats.blocks * BLOCK_BYTES;
   if (stats.isDirectory()) {
-    for (const name of await readdir(path)) bytes += await allocatedBytes(join(path, name));
+    for (const name of await readdir(path)) bytes += await allocatedBytes(join(path, name), lstat);
   }
   return bytes;
 }

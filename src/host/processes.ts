@@ -1,6 +1,6 @@
 import {type ChildProcess, spawn} from 'node:child_process';
 import {constants} from 'node:fs';
-import {access, open, readFile, stat} from 'node:fs/promises';
+import {access, open, readdir, readFile, readlink, stat} from 'node:fs/promises';
 import {delimiter, join} from 'node:path';
 import {CanceledError} from '../base/errors.ts';
 import type {Child, CommandLine, Exit, Output, Processes} from '../base/ports.ts';
@@ -63,6 +63,7 @@ async function startChild(command: CommandLine, detached: boolean): Promise<Chil
     exited,
     hasExited: () => exit !== undefined,
     stderrTail: () => tail.trim(),
+    sharedMemoryPath: sizeBytes => sharedMemoryOf(pid, sizeBytes),
     async stop(graceMs) {
       if (exit) return;
       child.kill('SIGTERM');
@@ -172,6 +173,22 @@ async function runToEnd(
     clearTimeout(timer);
     options.signal?.removeEventListener('abort', onAbort);
   }
+}
+
+async function sharedMemoryOf(pid: number, sizeBytes: number): Promise<string | undefined> {
+  const dir = `/proc/${pid}/fd`;
+  for (const name of await readdir(dir).catch(() => [])) {
+    const path = `${dir}/${name}`;
+    const target = await readlink(path).catch(() => '');
+    const size = target.startsWith('/memfd:')
+      ? await stat(path).then(
+          stats => stats.size,
+          () => undefined,
+        )
+      : undefined;
+    if (size === sizeBytes) return path;
+  }
+  return undefined;
 }
 
 /** Field 22 of /proc/PID/stat (proc(5)); undefined when there is no such process or no /proc. */

@@ -68,7 +68,8 @@ async function tryBoot(
       died,
       qmp: running.qmp,
       ...(attempt.line === 'fast' && {
-        freeze: (destDir, about, stop) => freeze(ports, running, session, destDir, about, stop),
+        freeze: (destDir, about, stop) =>
+          freeze(ports, {...running, memoryMib: plan.memoryMib}, session, destDir, about, stop),
       }),
       keep: running.keep,
       login: async () => session,
@@ -100,7 +101,7 @@ async function machineSpec(
   return {
     ...spec,
     disk: {kind: 'chain', readOnly: [diskPath], overlay: paths.overlay},
-    ram: {path: paths.ram, shared: true},
+    ram: {kind: 'shared'},
   };
 }
 

@@ -29,7 +29,7 @@ export const PUBLISHED_NEEDS: Needs = {
 /** What the machine takes besides that boots sooner and can be frozen. */
 export const FAST_NEEDS: Needs = {
   device: ['virtio-blk-pci', 'virtio-serial-pci', 'virtserialport'],
-  object: ['memory-backend-file'],
+  object: ['memory-backend-file', 'memory-backend-memfd'],
 };
 const ACCELERATORS: Readonly<Record<AcceleratorChoice, readonly Accelerator[]>> = {
   auto: ['kvm', 'tcg'],

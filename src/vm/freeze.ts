@@ -10,8 +10,12 @@ export interface FreezePorts {
   readonly files: Files;
 }
 
+const MIB = 1024 ** 2;
+/** What a running machine must show to be written down. */
+export type FreezableQemu = Pick<RunningQemu, 'qmp' | 'paths' | 'child'> & {readonly memoryMib: number};
+
 /** Room that must be left on the disk behind a snapshot, for what else goes on there. */
-const SPARE_BYTES = 512 * 1024 ** 2;
+const SPARE_BYTES = 512 * MIB;
 /** The migration's bandwidth limit; it has one of its own that is made for networks. */
 const UNLIMITED_BYTES_PER_SECOND = Number.MAX_SAFE_INTEGER;
 
@@ -23,18 +27,20 @@ const UNLIMITED_BYTES_PER_SECOND = Number.MAX_SAFE_INTEGER;
  */
 export async function freeze(
   ports: FreezePorts,
-  running: Pick<RunningQemu, 'qmp' | 'paths'>,
+  running: FreezableQemu,
   session: Session,
   destDir: string,
   about: Pick<SnapshotManifest, 'agent' | 'facts'>,
   signal: AbortSignal,
 ): Promise<SnapshotFacts> {
   const {files} = ports;
-  const {qmp, paths} = running;
-  await requireSpace(files, destDir, paths);
+  const {qmp, paths, child, memoryMib} = running;
+  const memory = await child.sharedMemoryPath(memoryMib * MIB);
+  const memoryBytes = memory === undefined ? memoryMib * MIB : await files.allocatedBytes(memory);
+  await requireSpace(files, destDir, memoryBytes + (await files.allocatedBytes(paths.overlay)));
   await settle(session, signal);
   await files.makeDir(destDir);
-  const shared = await canIgnoreShared(qmp);
+  const shared = memory !== undefined && (await canIgnoreShared(qmp));
   await qmp.execute('stop');
   let failure: unknown;
   try {
@@ -42,7 +48,7 @@ export async function freeze(
     else await qmp.execute('migrate-set-parameters', {'max-bandwidth': UNLIMITED_BYTES_PER_SECOND});
     await saveState(qmp, ports, `${destDir}/${SNAPSHOT_FILES.state}`, signal);
     await Promise.all([
-      shared && files.copySparse(paths.ram, `${destDir}/${SNAPSHOT_FILES.ram}`),
+      shared && files.copySparse(memory, `${destDir}/${SNAPSHOT_FILES.ram}`),
       files.copySparse(paths.overlay, `${destDir}/${SNAPSHOT_FILES.overlay}`),
     ]);
   } catch (error) {
@@ -58,24 +64,23 @@ export async function freeze(
 }
 
 /**
- * Brings what is written to the disk, and lets go of what only speeds up reading: a restored machine reads what it needs from the host's page cache.
+ * Lets go of what a boot has read, before the machine is asked for anything. Memory that is given back keeps its bytes, and goes into a snapshot all the same; what
+ * is read from now on takes its place, and a machine that is restored has it.
  */
+export async function dropCaches(session: Session, signal: AbortSignal): Promise<void> {
+  await session.output(['sh', '-c', 'echo 3 > /proc/sys/vm/drop_caches'], {signal});
+}
+
+/** Brings what is written to the disk. */
 async function settle(session: Session, signal: AbortSignal): Promise<void> {
-  const {code, stderr} = await session.output(['sh', '-c', 'sync; echo 3 > /proc/sys/vm/drop_caches'], {
-    signal,
-  });
+  const {code, stderr} = await session.output(['sync'], {signal});
   if (code !== 0) throw new Error(`the guest could not write its disk: ${stderr.trim()}`);
 }
 
-async function requireSpace(
-  files: Files,
-  destDir: string,
-  paths: Pick<RunningQemu['paths'], 'ram' | 'overlay'>,
-): Promise<void> {
-  const needBytes = (await files.allocatedBytes(paths.ram)) + (await files.allocatedBytes(paths.overlay));
+async function requireSpace(files: Files, destDir: string, needBytes: number): Promise<void> {
   const freeBytes = await files.freeBytes(destDir);
   if (freeBytes >= needBytes + SPARE_BYTES) return;
-  const mib = (bytes: number): number => Math.ceil(bytes / 1024 ** 2);
+  const mib = (bytes: number): number => Math.ceil(bytes / MIB);
   throw new Error(
     `a snapshot needs ${mib(needBytes + SPARE_BYTES)} MiB, and ${mib(freeBytes)} MiB are free at ${destDir}`,
   );

@@ -7,6 +7,12 @@ export type MachineDisk =
   | {readonly kind: 'published'; readonly path: string}
   | {readonly kind: 'chain'; readonly readOnly: readonly string[]; readonly overlay: string};
 
+/**
+ * Memory that can be kept: `shared` can be read from outside while the machine stands still, and goes with it; `copy` is read from a file as it is touched, and what
+ * changes stays in the process.
+ */
+export type MachineRam = {readonly kind: 'shared'} | {readonly kind: 'copy'; readonly path: string};
+
 /** All that decides a machine's command line. */
 export interface MachineSpec {
   readonly accelerator: Accelerator;
@@ -15,8 +21,8 @@ export interface MachineSpec {
   readonly disk: MachineDisk;
   /** Folder for the machine's own files: the console, sockets */
   readonly runDir: string;
-  /** The guest's memory as a file: shared with it, or only read from it (and then changes stay in this process). */
-  readonly ram?: {readonly path: string; readonly shared: boolean};
+  /** Where the guest's memory comes from; absent for QEMU's own. */
+  readonly ram?: MachineRam;
   /** Waits for a saved state instead of booting. */
   readonly incoming?: boolean;
   /** One more forward; it is added over QMP and is no part of the command line, which decides whether a saved state fits. */
@@ -87,14 +93,8 @@ function publishedArgs(spec: MachineSpec, diskPath: string): readonly string[] {
  */
 function fastArgs(spec: MachineSpec, disk: Extract<MachineDisk, {kind: 'chain'}>): readonly string[] {
   const paths = machinePaths(spec.runDir);
-  const backend = spec.ram
-    ? [
-        '-object',
-        `memory-backend-file,id=pc.ram,size=${spec.memoryMib}M,mem-path=${escapeComma(spec.ram.path)},share=${spec.ram.shared ? 'on' : 'off'}`,
-      ]
-    : [];
   return [
-    ...backend,
+    ...(spec.ram ? ['-object', `${ramBackend(spec.ram)},id=pc.ram,size=${spec.memoryMib}M`] : []),
     ...commonArgs(spec, spec.ram ? ',memory-backend=pc.ram' : ''),
     ...chainArgs(disk),
     '-device',
@@ -115,6 +115,13 @@ function fastArgs(spec: MachineSpec, disk: Extract<MachineDisk, {kind: 'chain'}>
     `virtserialport,chardev=agent,name=${AGENT_PORT_NAME}`,
     ...(spec.incoming ? ['-incoming', 'defer'] : []),
   ];
+}
+
+/** A file on a disk that is shared with the guest is written back while the guest writes to it: a boot took 20 % longer under TCG than with memfd_create(2). */
+function ramBackend(ram: MachineRam): string {
+  return ram.kind === 'shared'
+    ? 'memory-backend-memfd,share=on'
+    : `memory-backend-file,mem-path=${escapeComma(ram.path)},share=off`;
 }
 
 /** The PCI slot of the network card on the published line, behind bridges and graphics. Guests name the card by it: a netplan that says `ens3` has no network otherwise. */

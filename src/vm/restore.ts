@@ -117,8 +117,8 @@ async function machineSpec(
     },
     ram:
       manifest.method === 'shared-memory'
-        ? {path: `${frozen.dir}/${SNAPSHOT_FILES.ram}`, shared: false}
-        : {path: paths.ram, shared: false},
+        ? {kind: 'copy', path: `${frozen.dir}/${SNAPSHOT_FILES.ram}`}
+        : {kind: 'copy', path: paths.ram},
     incoming: true,
   };
 }

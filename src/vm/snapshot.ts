@@ -33,7 +33,7 @@ export function snapshotKey(identity: SnapshotIdentity): string | undefined {
     ...spec,
     runDir: 'RUN',
     disk: {kind: 'chain', readOnly: ['DISK', 'FROZEN'], overlay: 'OVERLAY'},
-    ram: {path: 'RAM', shared: false},
+    ram: {kind: 'copy', path: 'RAM'},
     incoming: true,
   });
   return JSON.stringify({
