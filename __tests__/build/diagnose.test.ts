@@ -1,7 +1,7 @@
 import {describe, expect, test} from '@jest/globals';
 import {nearest} from '../../src/base/nearest.ts';
 import type {FailureKind} from '../../src/base/result.ts';
-import type {BuildTrace, Step} from '../../src/base/trace.ts';
+import type {BuildTrace, Step, StepState} from '../../src/base/trace.ts';
 import {version} from '../../src/base/version.ts';
 import {type DiagnoseInput, type Diagnosis, diagnose} from '../../src/build/diagnose/diagnose.ts';
 import {parseStepName} from '../../src/progress/names.ts';
@@ -121,6 +121,22 @@ describe('registry, network and daemon', () => {
     const fault = {step: RUN, error: runError(137), exitCode: 137};
     expect(answer(fault, {machine: {stopped: 'timeout'}}).kind).toBe('timeout');
     expect(answer(fault, {machine: {stopped: 'canceled'}}).kind).toBe('canceled');
+  });
+
+  test.each<[string, StepState, boolean]>([
+    // As BuildKit v0.20.2 and v0.8 name it; canceled by our interrupt, or still running when that did not help.
+    ['exporting to client directory', 'canceled', true],
+    ['exporting to client', 'running', true],
+    ['exporting to client directory', 'done', false],
+    ['exporting to client tarball', 'canceled', false],
+  ])('a time limit in %s, which is %s', (name, state, isKnown) => {
+    const trace = traceOf({step: name, error: 'Canceled: context canceled'});
+    const steps = trace.steps.map(step => ({...step, state}));
+    const of = (stopped: 'timeout' | 'canceled') =>
+      diagnose({trace: {...trace, steps}, exitCode: 1, machine: {stopped}});
+    expect(of('timeout')?.kind).toBe('timeout');
+    expect(of('timeout')?.hint.includes('type=tar')).toBe(isKnown);
+    expect(of('canceled')?.kind).toBe('canceled');
   });
 
   test('a RUN that had no network has failed by itself, with a word on the network', () => {

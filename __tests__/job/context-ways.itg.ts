@@ -5,4 +5,5 @@ describeContextWays({
   bytesEach: 5_000,
   ways: ['tar', 'disk', 'runner'],
   rounds: {...ALL_OF_IT, ...LESS},
+  asFolder: true,
 });

@@ -9,5 +9,6 @@ describeContextWays({
   bytesEach: Math.ceil(2 ** 30 / FILES),
   ways: ['disk', 'tar', 'runner'],
   rounds: ALL_OF_IT,
+  asFolder: false,
   watch: new Stopwatch(),
 });

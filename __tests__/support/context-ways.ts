@@ -27,6 +27,8 @@ export interface WaysOptions {
   readonly ways: readonly Way[];
   /** `.dockerignore`, by what it does. */
   readonly rounds: Readonly<Record<string, string>>;
+  /** Whether the image is fetched as a folder, too. BuildKit v0.20.2 hangs over 100,000 files (`fsutil` in its client), on this side as in a VM. */
+  readonly asFolder: boolean;
   readonly watch?: Stopwatch;
 }
 
@@ -37,7 +39,7 @@ export const LESS = {
 
 /** What a build on this side or in the machine made of the context. */
 interface Seen {
-  /** The result of `type=local`, as lines. */
+  /** The result of `type=local`, as lines; none where it is not asked for. */
   readonly local: readonly string[];
   /** Digest of the result of `type=tar`, which has owners and extended attributes, too. */
   readonly tar: string;
@@ -61,7 +63,7 @@ const withoutHarm = (line: string): string => line.replace(/\|([fd])\|[246]([0-7
  * One context with entries of every kind and `files` more, sent all ways into one machine, and built by the machine's own BuildKit on this side.
  * All have to see the same.
  */
-export function describeContextWays({files, bytesEach, ways, rounds, watch}: WaysOptions): void {
+export function describeContextWays({files, bytesEach, ways, rounds, asFolder, watch}: WaysOptions): void {
   const dir = mkdtempSync(join(tmpdir(), 'itg-ways-'));
   const context = join(dir, 'context');
   let machine: SharedMachine;
@@ -97,15 +99,17 @@ export function describeContextWays({files, bytesEach, ways, rounds, watch}: Way
   }
 
   const outputsOf = (name: string): string[] => [
-    `type=local,dest=${join(dir, name)}`,
+    ...(asFolder ? [`type=local,dest=${join(dir, name)}`] : []),
     `type=tar,dest=${join(dir, `${name}.tar`)}`,
   ];
 
   async function seen(name: string): Promise<Seen> {
     const hash = createHash('sha256');
-    await pipeline(createReadStream(join(dir, `${name}.tar`)), hash);
-    const lines = await treeLines(join(dir, name));
-    for (const path of [name, `${name}.tar`]) rmSync(join(dir, path), {recursive: true});
+    const tar = join(dir, `${name}.tar`);
+    expect(statSync(tar).size).toBeGreaterThan((files / 2) * bytesEach);
+    await pipeline(createReadStream(tar), hash);
+    const lines = asFolder ? await treeLines(join(dir, name)) : [];
+    for (const path of [name, `${name}.tar`]) rmSync(join(dir, path), {recursive: true, force: true});
     return {local: lines, tar: hash.digest('hex')};
   }
 
@@ -158,7 +162,6 @@ export function describeContextWays({files, bytesEach, ways, rounds, watch}: Way
       writeFileSync(join(context, '.dockerignore'), rounds[round] ?? '');
       await time('build here', () => local.build(context, outputsOf('here')));
       builtHere = await time('read what was built here', () => seen('here'));
-      expect(builtHere.local.length).toBeGreaterThan(files / 2);
     });
 
     const of = (way: Way): Sent => {

@@ -41,6 +41,20 @@ export interface Diagnosis {
   readonly worksFrom?: string;
 }
 
+/** The local exporter's client and daemon wait for each other over many files, in all releases to date (https://github.com/moby/buildkit/issues/2950). */
+const hangingExport: Rule = ({machine, trace}) => {
+  const isCopying = trace.steps.some(
+    ({name, state}) =>
+      /^exporting to client(?: directory)?$/.test(name) && state !== 'done' && state !== 'cached',
+  );
+  if (machine.stopped !== 'timeout' || !isCopying) return undefined;
+  return {
+    kind: 'timeout',
+    summary: 'The build took too long and was stopped while it copied its result into a directory',
+    hint: 'Raise the timeout, or set outputs: type=tar instead of type=local: with very many files BuildKit can hang there (moby/buildkit#2950).',
+  };
+};
+
 const canceled: Rule = ({errors, machine}) => {
   if (machine.stopped === 'timeout') {
     return {kind: 'timeout', summary: 'The build took too long and was stopped', hint: 'Raise the timeout.'};
@@ -86,6 +100,7 @@ const unknown: Rule = ({errors, step}) => ({
 
 /** In this order: the first that answers decides. What is surer, or hides the rest, stands first. */
 const RULES: readonly Rule[] = [
+  hangingExport,
   canceled,
   missingInput,
   daemonLost,
