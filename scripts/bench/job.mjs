@@ -1,5 +1,5 @@
 // What the action adds to the VM's own work: everything but the boot and buildctl's own time, for a small context.
-import {copyFile, mkdtemp, rm, writeFile} from 'node:fs/promises';
+import {copyFile, mkdir, mkdtemp, rm, writeFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {disk, load, median, row} from './lib.mjs';
@@ -10,14 +10,17 @@ export async function* bench() {
   const {runJob, localPorts, parseInputs, makePlan} = await load('scripts/bench/job.ts');
   const dir = await mkdtemp(join(tmpdir(), 'bench-job-'));
   try {
-    await copyFile('/bin/busybox', join(dir, 'busybox'));
+    // The store and the results lie beside it.
+    const context = join(dir, 'context');
+    await mkdir(context);
+    await copyFile('/bin/busybox', join(context, 'busybox'));
     await writeFile(
-      join(dir, 'Dockerfile'),
+      join(context, 'Dockerfile'),
       'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "echo", "1"]\n',
     );
     const runs = [];
     for (let i = 0; i < RUNS; i++) {
-      const inputs = parseInputs({archive: disk, accelerator: 'tcg', context: dir, outputs: `${dir}/out`});
+      const inputs = parseInputs({archive: disk, accelerator: 'tcg', context, outputs: `${dir}/out`});
       const plan = makePlan(inputs, {workspaceDir: dir, storeDir: join(dir, 'store')});
       const result = await runJob(plan, localPorts, () => undefined, new AbortController().signal);
       if (result.outcome.kind !== 'built') throw new Error(JSON.stringify(result.outcome));

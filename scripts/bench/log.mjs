@@ -1,5 +1,5 @@
 // This process's memory while a build prints a log of 1,000,000 lines.
-import {copyFile, mkdtemp, rm, writeFile} from 'node:fs/promises';
+import {copyFile, mkdir, mkdtemp, rm, writeFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {peakRss} from './context.mjs';
@@ -11,14 +11,16 @@ export async function* bench() {
   const {runJob, localPorts, parseInputs, makePlan} = await load('scripts/bench/job.ts');
   const dir = await mkdtemp(join(tmpdir(), 'bench-log-'));
   try {
-    await copyFile('/bin/busybox', join(dir, 'busybox'));
+    const context = join(dir, 'context');
+    await mkdir(context);
+    await copyFile('/bin/busybox', join(context, 'busybox'));
     // In portions: buildctl gives a log that is behind the build's end 3 s and then cancels (client/solve.go).
     const script = `for i in $(/bin/busybox seq 100); do /bin/busybox seq ${LINES / 100}; /bin/busybox sleep 0.3; done; /bin/busybox sleep 8`;
     await writeFile(
-      join(dir, 'Dockerfile'),
+      join(context, 'Dockerfile'),
       `FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "sh", "-c", ${JSON.stringify(script)}]\n`,
     );
-    const inputs = parseInputs({archive: disk, accelerator: 'tcg', context: dir});
+    const inputs = parseInputs({archive: disk, accelerator: 'tcg', context});
     const plan = makePlan(inputs, {workspaceDir: dir, storeDir: dir});
     let lines = 0;
     const listen = event => {
