@@ -122,6 +122,14 @@ describe('cleanUp', () => {
   });
 });
 
+test('cleanUp ends the youngest process first', async () => {
+  const [older, younger] = [await sleep(), await sleep()];
+  const resource = ({pid, startTicks}: Child, name: string) =>
+    ({kind: 'process', pid, startTicks, name}) as const;
+  const done = await cleanUp([resource(older, 'qemu'), resource(younger, 'forward')]);
+  expect(done).toEqual([`ended forward (pid ${younger.pid})`, `ended qemu (pid ${older.pid})`]);
+});
+
 describe('kvm', () => {
   test('a device that is not there is absent', async () => {
     expect(await kvmAt('/no/such/kvm').probe()).toEqual({kind: 'absent'});

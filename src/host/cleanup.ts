@@ -17,7 +17,8 @@ const DOCKER_TIMEOUT_MS = 60_000;
  */
 export async function cleanUp(resources: readonly OwnedResource[]): Promise<readonly string[]> {
   const done: string[] = [];
-  for (const resource of resources) {
+  // The youngest first: a forward ends by itself when its machine does.
+  for (const resource of [...resources].reverse()) {
     if (resource.kind !== 'process') continue;
     if (await killByIdentity(resource.pid, resource.startTicks, KILL_TIMEOUT_MS)) {
       done.push(`ended ${resource.name} (pid ${resource.pid})`);
