@@ -1,6 +1,14 @@
 import {type ChildProcess, spawn} from 'node:child_process';
 import {createHash, randomBytes} from 'node:crypto';
-import {existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import {connect, createServer, type Socket} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -13,6 +21,7 @@ import {
   FROM_AGENT,
   FrameReader,
   greeting,
+  NONCE_BYTES,
   TAG_BYTES,
   TO_AGENT,
   WINDOW_BYTES,
@@ -418,4 +427,22 @@ describe('FrameReader', () => {
 test('encodeCommand refuses what no argv can carry', () => {
   expect(() => encodeCommand(['a\0b'])).toThrow(RangeError);
   expect(() => encodeCommand([])).toThrow(RangeError);
+});
+
+test('a greeting that is there before the word that there is a host is answered', async () => {
+  // A file reads as the port does then: bytes, end-of-file, and more bytes.
+  const port = join(dir, 'port');
+  const said = greeting(Buffer.alloc(NONCE_BYTES, 7));
+  writeFileSync(port, said);
+  const early = spawn('perl', [join(dir, 'agent.pl'), port], {stdio: 'ignore'});
+  const isAnswered = (): boolean => readFileSync(port).lastIndexOf(said) > 0;
+  try {
+    for (let tries = 0; tries < 200 && !isAnswered(); tries++) {
+      await new Promise(resolve => setTimeout(resolve, 20));
+      appendFileSync(port, '.');
+    }
+    expect(isAnswered()).toBe(true);
+  } finally {
+    early.kill('SIGKILL');
+  }
 });
