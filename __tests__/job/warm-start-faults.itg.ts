@@ -13,21 +13,41 @@ import {
 } from 'node:fs';
 import {open} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
-import {join} from 'node:path';
+import {dirname, join} from 'node:path';
 import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, test} from '@jest/globals';
+import {Snapshots} from '../../src/archive/snapshots.ts';
 import {CanceledError} from '../../src/base/errors.ts';
+import type {JobEvent} from '../../src/base/events.ts';
+import {awaitBuildkit} from '../../src/build/inspect.ts';
 import {localPorts} from '../../src/host/local.ts';
 import {openStoreFolder} from '../../src/host/store.ts';
-import {BUSYBOX, contextDir, diskOf, leftovers, type Played} from '../support/machine.ts';
-import {build, seal, snapshotIn, snapshotsIn, start} from '../support/warm.ts';
+import {withMachine} from '../../src/machine.ts';
+import type {Vm} from '../../src/vm/machine.ts';
+import {
+  BUSYBOX,
+  contextDir,
+  diskOf,
+  leftovers,
+  type Played,
+  type PlayOptions,
+  planFor,
+} from '../support/machine.ts';
+import {build as buildIn, seal, snapshotIn, snapshotsIn, start} from '../support/warm.ts';
 
 let storeDir: string;
+/** A disk of this file's own, since one of its tests replaces it. */
+let archive: string;
 beforeAll(() => {
   storeDir = mkdtempSync(join(tmpdir(), 'itg-warm-'));
+  archive = join(mkdtempSync(join(tmpdir(), 'itg-disk-')), 'vm.qcow2');
+  copyFileSync(diskOf('v0.20.2'), archive);
 });
-afterAll(() => rmSync(storeDir, {recursive: true}));
+afterAll(() => {
+  for (const dir of [storeDir, dirname(archive)]) rmSync(dir, {recursive: true});
+});
 afterEach(() => expect(leftovers()).toEqual([]));
 
+const build = (dir: string, options: PlayOptions = {}): Promise<Played> => buildIn(dir, {archive}, options);
 const fileOf = (name: string): string => join(snapshotIn(storeDir), name);
 
 /** Changes one bit in the middle of a file. */
@@ -62,12 +82,9 @@ async function withShadow<T>(program: string, script: string, work: () => Promis
 }
 
 /** A run that ends where a machine would be booted; what it was before that is all that is asked for. */
-async function untilBoot(
-  dir: string,
-  raw: Readonly<Record<string, string>> = {},
-): Promise<Played & {readonly hasBegunToBoot: boolean}> {
+async function untilBoot(dir: string): Promise<Played & {readonly hasBegunToBoot: boolean}> {
   const stop = new AbortController();
-  const played = await build(dir, raw, {
+  const played = await build(dir, {
     signal: stop.signal,
     onEvent: event => {
       if (event.kind === 'stage-started' && event.title === 'Boot the VM')
@@ -177,22 +194,17 @@ describe('another machine than the one that was frozen', () => {
   });
 
   test('a disk that was replaced has no use for it; a disk that is gone is what the user is told of', async () => {
-    const dir = mkdtempSync(join(tmpdir(), 'itg-warm-'));
-    const archive = join(dir, 'vm.qcow2');
-    const own = join(dir, 'store');
-    copyFileSync(diskOf('v0.20.2'), archive);
-    expect(start(await build(own, {archive}))?.kind).toBe('cold');
-    expect(start(await build(own, {archive}))?.kind).toBe('restored');
+    const kept = snapshotIn(storeDir);
     copyFileSync(archive, `${archive}.new`);
     renameSync(`${archive}.new`, archive);
-    const replaced = await untilBoot(own, {archive});
+    const replaced = await untilBoot(storeDir);
     expect(replaced.hasBegunToBoot).toBe(true);
     expect(replaced.result.warnings).toEqual([]);
-    expect(snapshotsIn(own)).toHaveLength(1);
-    rmSync(archive);
-    const {result} = await build(own, {archive});
+    expect(snapshotsIn(storeDir)).toEqual([kept]);
+    renameSync(archive, `${archive}.gone`);
+    const {result} = await build(storeDir);
     expect(result.outcome).toMatchObject({kind: 'infra-failed', stage: 'archive', internal: false});
-    rmSync(dir, {recursive: true});
+    renameSync(`${archive}.gone`, archive);
   });
 });
 
@@ -212,68 +224,96 @@ function smallDisk(size: string): {readonly dir: string; release(): void} {
 describe('a freeze that fails', () => {
   const fresh = (): string => mkdtempSync(join(tmpdir(), 'itg-warm-'));
 
-  // What looks free and is not, as when others fill the disk meanwhile.
-  const hopeful = {...localPorts.files, freeBytes: async () => 2 ** 50};
-  test.each([
-    ['before it is begun', '128m', localPorts.files, /a snapshot needs \d+ MiB, and \d+ MiB are free/],
-    ['while memory is copied', '64m', hopeful, /No space left on device/],
-    ['while the device state is written', '128k', hopeful, /device state .*No space left on device/],
-  ])(
-    'a disk that is full %s: one warning, the build goes on, nothing is left',
-    async (_when, size, files, why) => {
-      const disk = smallDisk(size);
-      try {
-        const {result} = await build(disk.dir, {}, {ports: {files}});
-        expect(result.outcome).toEqual({kind: 'built'});
-        expect(result.machine?.start?.snapshot).toBeUndefined();
-        expect(result.warnings).toEqual([
-          expect.stringMatching(/^the VM could not be kept for the next run/),
+  test('a disk that is full: one warning, the machine goes on, nothing is left', async () => {
+    const first = smallDisk('128m');
+    // What looks free and is not, as when others fill the disk meanwhile.
+    let hopeful = false;
+    const files = {
+      ...localPorts.files,
+      freeBytes: async (dir: string) => (hopeful ? 2 ** 50 : localPorts.files.freeBytes(dir)),
+    };
+    const warnings: string[] = [];
+    const emit = (event: JobEvent): void => {
+      if (event.kind === 'warning') warnings.push(event.message);
+    };
+    const probe = {
+      isWarm: true,
+      ready: async ({session, died}: Vm) => awaitBuildkit(session, died),
+      parse: () => undefined,
+      check: async () => undefined,
+    };
+    const plan = planFor({});
+    const placed = {...plan, archive: {...plan.archive, storeDir: first.dir}};
+    const {signal} = new AbortController();
+    const nothingIn = (dir: string): void => expect(readdirSync(join(dir, 'snapshots'))).toEqual([]);
+    try {
+      await withMachine(placed, {...localPorts, files, emit}, probe, signal, async vm => {
+        expect(warnings).toEqual([
+          expect.stringMatching(
+            /^the VM could not be kept for the next run.* a snapshot needs \d+ MiB, and \d+ MiB are free/,
+          ),
         ]);
-        expect(result.warnings[0]).toMatch(why);
-        expect(readdirSync(join(disk.dir, 'snapshots'))).toEqual([]);
-      } finally {
-        disk.release();
-      }
-    },
-  );
-
-  test.each<[string, string]>([
-    ['memory is copied', '[[ "$*" == */ram* ]] || exec "$real" "$@"'],
-    ['the overlay is copied', '[[ "$*" == *overlay* ]] || exec "$real" "$@"'],
-  ])(
-    'a process that is killed while %s leaves nothing that is taken for a snapshot',
-    async (_what, others) => {
-      const dir = fresh();
-      const notes = fresh();
-      // The copy takes for ever.
-      const bin = shadowed('cp', `${others}\necho $$ >> ${notes}/copying\nexec sleep 600\n`);
-      const context = contextDir({Dockerfile: `${BUSYBOX}RUN echo 1\n`});
-      const args = ['--archive', diskOf('v0.20.2'), '--accelerator', 'tcg', '--context', context];
-      const child = spawn(process.execPath, ['dist/cli.cjs', 'build', ...args], {
-        stdio: 'ignore',
-        env: {...process.env, PATH: `${bin}:${process.env.PATH}`, BUILDKIT_ARCHIVE_STORE: dir},
+        nothingIn(first.dir);
+        hopeful = true;
+        for (const [size, why] of [
+          ['64m', /No space left on device/],
+          ['128k', /device state .*No space left on device/],
+        ] as const) {
+          const disk = smallDisk(size);
+          try {
+            const folder = openStoreFolder(disk.dir);
+            const snapshots = new Snapshots({folder, nowMs: Date.now, emit});
+            const freezing = snapshots.keep(`sha256:${'0'.repeat(64)}`, 'test', async destDir => {
+              const made = await vm.freeze?.(destDir, {agent: true, facts: {}}, signal);
+              return made?.sizeBytes ?? 0;
+            });
+            await expect(freezing).rejects.toThrow(why);
+            nothingIn(disk.dir);
+            await awaitBuildkit(vm.session, vm.died);
+          } finally {
+            disk.release();
+          }
+        }
       });
-      const ended = new Promise(resolve => child.once('exit', resolve));
-      while (!readdirSync(notes).includes('copying')) {
-        if (child.exitCode !== null) throw new Error(`the command line ended with ${child.exitCode}`);
-        await new Promise(resolve => setTimeout(resolve, 50));
-      }
-      child.kill('SIGKILL');
-      await ended;
-      for (const pid of readFileSync(join(notes, 'copying'), 'utf8').trim().split('\n'))
-        process.kill(Number(pid), 'SIGKILL');
-      while (leftovers().some(line => line.startsWith('process')))
-        await new Promise(resolve => setTimeout(resolve, 50));
-      for (const name of readdirSync(tmpdir()).filter(name => name.startsWith('bka-')))
-        rmSync(join(tmpdir(), name), {recursive: true});
-      const left = (): string[] => readdirSync(join(dir, 'snapshots'));
-      expect(left()).toEqual([expect.stringMatching(/^\.partial-/)]);
-      const next = await untilBoot(dir);
-      expect([next.hasBegunToBoot, next.result.warnings]).toEqual([true, []]);
-      const folder = openStoreFolder(dir);
-      await folder.sweep();
-      expect(left()).toEqual([]);
-      for (const done of [dir, notes, bin]) rmSync(done, {recursive: true});
-    },
-  );
+    } finally {
+      first.release();
+    }
+  });
+
+  test('a process that is killed while the overlay is copied leaves nothing that is taken for a snapshot', async () => {
+    const dir = fresh();
+    const notes = fresh();
+    // The copy takes for ever.
+    const bin = shadowed(
+      'cp',
+      `[[ "$*" == *overlay* ]] || exec "$real" "$@"\necho $$ >> ${notes}/copying\nexec sleep 600\n`,
+    );
+    const context = contextDir({Dockerfile: `${BUSYBOX}RUN echo 1\n`});
+    const args = ['--archive', diskOf('v0.20.2'), '--accelerator', 'tcg', '--context', context];
+    const child = spawn(process.execPath, ['dist/cli.cjs', 'build', ...args], {
+      stdio: 'ignore',
+      env: {...process.env, PATH: `${bin}:${process.env.PATH}`, BUILDKIT_ARCHIVE_STORE: dir},
+    });
+    const ended = new Promise(resolve => child.once('exit', resolve));
+    while (!readdirSync(notes).includes('copying')) {
+      if (child.exitCode !== null) throw new Error(`the command line ended with ${child.exitCode}`);
+      await new Promise(resolve => setTimeout(resolve, 50));
+    }
+    child.kill('SIGKILL');
+    await ended;
+    for (const pid of readFileSync(join(notes, 'copying'), 'utf8').trim().split('\n'))
+      process.kill(Number(pid), 'SIGKILL');
+    while (leftovers().some(line => line.startsWith('process')))
+      await new Promise(resolve => setTimeout(resolve, 50));
+    for (const name of readdirSync(tmpdir()).filter(name => name.startsWith('bka-')))
+      rmSync(join(tmpdir(), name), {recursive: true});
+    const left = (): string[] => readdirSync(join(dir, 'snapshots'));
+    expect(left()).toEqual([expect.stringMatching(/^\.partial-/)]);
+    const next = await untilBoot(dir);
+    expect([next.hasBegunToBoot, next.result.warnings]).toEqual([true, []]);
+    const folder = openStoreFolder(dir);
+    await folder.sweep();
+    expect(left()).toEqual([]);
+    for (const done of [dir, notes, bin]) rmSync(done, {recursive: true});
+  });
 });

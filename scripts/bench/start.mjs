@@ -1,7 +1,7 @@
 // From nothing to a ready BuildKit: cold, restored, and the published way, side by side. The reference of the starts is the published starter's own command line
 // until `buildctl debug workers` answers over SSH; the reference of the whole build is docker pull, docker run, wait, copy, build.
 import {execFile, spawn} from 'node:child_process';
-import {copyFile, mkdtemp, rm, writeFile} from 'node:fs/promises';
+import {copyFile, mkdir, mkdtemp, rm, writeFile} from 'node:fs/promises';
 import {createServer} from 'node:net';
 import {dirname, join} from 'node:path';
 import {promisify} from 'node:util';
@@ -23,8 +23,11 @@ export async function* bench() {
   // Beside the archives, so that all is written to the same file system.
   const dir = await mkdtemp(join(dirname(dirname(disk)), '.bench-start-'));
   try {
-    await copyFile('/bin/busybox', join(dir, 'busybox'));
-    await writeFile(join(dir, 'Dockerfile'), DOCKERFILE);
+    // Away from the stores, which are no part of what is built.
+    const context = join(dir, 'context');
+    await mkdir(context);
+    await copyFile('/bin/busybox', join(context, 'busybox'));
+    await writeFile(join(context, 'Dockerfile'), DOCKERFILE);
     const published = [];
     const cold = [];
     const freezeShares = [];
@@ -32,13 +35,15 @@ export async function* bench() {
     const firstLines = [];
     for (let i = 0; i < RUNS; i++) {
       published.push(await publishedStart(tools, dir));
-      cold.push((await job(tools, dir, {archive: disk, snapshot: 'off'}, join(dir, 'none'))).readySeconds);
+      cold.push(
+        (await job(tools, context, {archive: disk, snapshot: 'off'}, join(dir, 'none'))).readySeconds,
+      );
       const store = join(dir, `store-${i}`);
-      const frozen = await job(tools, dir, {archive: disk}, store);
+      const frozen = await job(tools, context, {archive: disk}, store);
       freezeShares.push(frozen.freezeSeconds / frozen.totalSeconds);
-      const warm = await job(tools, dir, {archive: disk}, store);
-      if (warm.start !== 'restored') throw new Error('the second run was not restored');
-      restored.push(await restoredStart(tools, dir, store));
+      const warm = await job(tools, context, {archive: disk}, store);
+      if (warm.start !== 'restored') throw new Error(`the second run was not restored: ${warm.reason}`);
+      restored.push(await restoredStart(tools, context, store));
       firstLines.push(warm.firstLineSeconds);
       await rm(store, {recursive: true});
     }
@@ -52,21 +57,25 @@ export async function* bench() {
       limit: FIRST_STEP_LIMIT,
     });
     yield row('freeze/cost', {value: median(freezeShares), unit: 'of run', limit: FREEZE_LIMIT});
-    yield* wholeBuild(tools, dir);
+    yield* wholeBuild(tools, dir, context);
   } finally {
     await rm(dir, {recursive: true, force: true});
   }
 }
 
 /** One run of the whole job, with the moments that count, in seconds since its begin. */
-async function job({runJob, localPorts, parseInputs, makePlan}, dir, raw, storeDir) {
-  const inputs = parseInputs({accelerator: 'tcg', context: dir, ...raw});
-  const plan = makePlan(inputs, {workspaceDir: dir, storeDir});
+async function job({runJob, localPorts, parseInputs, makePlan}, context, raw, storeDir) {
+  const inputs = parseInputs({accelerator: 'tcg', context, ...raw});
+  const plan = makePlan(inputs, {workspaceDir: context, storeDir});
   const startedMs = performance.now();
   const since = () => (performance.now() - startedMs) / 1000;
   const seen = {freezeSeconds: 0};
   const listen = event => {
-    if (event.kind === 'booted') seen.start = event.machine.start.kind;
+    if (event.kind === 'booted') {
+      seen.start = event.machine.start.kind;
+      seen.reason = event.machine.start.reason;
+    }
+    if (event.kind === 'warning') console.error(event.message);
     if (event.kind === 'frozen') seen.freezeSeconds = event.seconds;
     // The last such stage is the one that waits for BuildKit.
     if (event.kind === 'stage-finished' && event.stage === 'vm') seen.readySeconds = since();
@@ -126,7 +135,7 @@ async function ready(ssh, port) {
 }
 
 /** A small build from a registry: the archive is not there (published) or was there before (ours). */
-async function* wholeBuild(tools, dir) {
+async function* wholeBuild(tools, dir, context) {
   const {startRegistry, localSsh} = tools;
   const engine = await startDocker(dir);
   if (!engine) {
@@ -140,7 +149,7 @@ async function* wholeBuild(tools, dir) {
     await run('skopeo', ['copy', '--quiet', '--dest-tls-verify=false', layout, `docker://${image}`]);
     const docker = (...args) => run('docker', args, {env: engine.env});
     const store = join(dir, 'store-warm');
-    await job(tools, dir, {archive: image}, store);
+    await job(tools, context, {archive: image}, store);
     const [ours, theirs] = [[], []];
     for (let i = 0; i < PUBLISHED_BUILD_RUNS; i++) {
       const startedMs = performance.now();
@@ -148,12 +157,12 @@ async function* wholeBuild(tools, dir) {
       await docker('run', '--detach', '--name', 'bench-start', '--publish', '127.0.0.1::22', image);
       const port = Number((await docker('port', 'bench-start', '22/tcp')).stdout.trim().split(':').at(-1));
       const session = await ready(localSsh, port);
-      await scpAndBuild(dir, port);
+      await scpAndBuild(context, port);
       theirs.push((performance.now() - startedMs) / 1000);
       await session.close();
       await docker('rm', '--force', 'bench-start');
       await docker('rmi', image);
-      const warm = await job(tools, dir, {archive: image}, store);
+      const warm = await job(tools, context, {archive: image}, store);
       if (warm.start !== 'restored') throw new Error('the run was not restored');
       ours.push(warm.totalSeconds);
     }
@@ -170,7 +179,7 @@ async function* wholeBuild(tools, dir) {
 }
 
 /** As a user would do it by hand. */
-async function scpAndBuild(dir, port) {
+async function scpAndBuild(context, port) {
   const options = [
     '-o',
     'StrictHostKeyChecking=no',
@@ -180,7 +189,7 @@ async function scpAndBuild(dir, port) {
     'LogLevel=ERROR',
   ];
   const env = {...process.env, SSHPASS: 'root'};
-  const files = [join(dir, 'busybox'), join(dir, 'Dockerfile')];
+  const files = [join(context, 'busybox'), join(context, 'Dockerfile')];
   await run('sshpass', ['-e', 'ssh', ...options, '-p', port, 'root@127.0.0.1', 'mkdir /ctx'], {env});
   await run('sshpass', ['-e', 'scp', ...options, '-P', port, ...files, 'root@127.0.0.1:/ctx/'], {env});
   const build =
