@@ -4,7 +4,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterEach, expect, test} from '@jest/globals';
 import {Ajv2020} from 'ajv/dist/2020.js';
-import {BUSYBOX, contextDir, diskOf, leftovers} from '../support/machine.ts';
+import {BUSYBOX, contextDir, diskOf, ITG_STORE, leftovers} from '../support/machine.ts';
 
 afterEach(() => expect(leftovers()).toEqual([]));
 
@@ -15,7 +15,10 @@ interface Ended {
 }
 
 async function cli(...argv: string[]): Promise<Ended> {
-  const child = spawn(process.execPath, ['dist/cli.cjs', ...argv], {stdio: ['ignore', 'pipe', 'pipe']});
+  const child = spawn(process.execPath, ['dist/cli.cjs', ...argv], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {...process.env, BUILDKIT_ARCHIVE_STORE: ITG_STORE},
+  });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', chunk => {
