@@ -2,8 +2,6 @@ import {copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync} from 'node:fs
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
-import {CanceledError} from '../../src/base/errors.ts';
-import type {JobEvent} from '../../src/base/events.ts';
 import {summary} from '../../src/report/summary.ts';
 import {pushArchive} from '../support/archive-images.ts';
 import {
@@ -13,9 +11,11 @@ import {
   type Played,
   type PlayOptions,
   play as playJob,
+  untilBoot,
 } from '../support/machine.ts';
 import {type Registry, startRegistry} from '../support/registry.ts';
 import {builtBinaries, hostRunc, type ReleaseMirror, startReleaseMirror} from '../support/release-mirror.ts';
+import {snapshotsIn} from '../support/warm.ts';
 
 let mirror: ReleaseMirror;
 let registry: Registry;
@@ -82,13 +82,8 @@ test('the archive itself has no use for that frozen machine, nor has the same Bu
     {'buildkit-version': 'v0.20.2'},
     {'buildkit-version': 'v0.32.2', 'runc-version': 'archive'},
   ]) {
-    const stop = new AbortController();
-    const onEvent = (event: JobEvent): void => {
-      if (event.kind === 'stage-started' && event.title === 'Boot the VM')
-        stop.abort(new CanceledError('seen'));
-    };
-    const {result} = await play(raw, {signal: stop.signal, onEvent});
-    expect([stop.signal.aborted, result.machine]).toEqual([true, undefined]);
+    const {hasBegunToBoot, result} = await untilBoot(options => play(raw, options));
+    expect([hasBegunToBoot, result.machine]).toEqual([true, undefined]);
     expect(result.warnings.join()).not.toContain('snapshot');
   }
 });
@@ -99,6 +94,8 @@ test('binaries of one’s own, with the runc of the archive', async () => {
   const built = builtBinaries('v0.12.5');
   for (const name of readdirSync(built)) copyFileSync(join(built, name), join(own, name));
   copyFileSync(hostRunc(), join(own, 'buildkit-runc'));
+  const kept = snapshotsIn(storeDir);
+  expect(kept).not.toEqual([]);
   const played = await play({
     'buildkit-version': 'v0.20.2',
     'buildkit-binaries': own,
@@ -106,6 +103,7 @@ test('binaries of one’s own, with the runc of the archive', async () => {
     snapshot: 'off',
   });
   expect(played.result.outcome).toEqual({kind: 'built'});
+  expect(snapshotsIn(storeDir)).toEqual(kept);
   expect(played.result.versions).toMatchObject({
     buildkit: {version: 'v0.12.5'},
     derived: {archiveBuildkit: 'v0.20.2', runc: 'archive', source: own},

@@ -16,7 +16,6 @@ import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, test} from '@jest/globals';
 import {Snapshots} from '../../src/archive/snapshots.ts';
-import {CanceledError} from '../../src/base/errors.ts';
 import type {JobEvent} from '../../src/base/events.ts';
 import {awaitBuildkit} from '../../src/build/inspect.ts';
 import {localPorts} from '../../src/host/local.ts';
@@ -31,6 +30,7 @@ import {
   type Played,
   type PlayOptions,
   planFor,
+  untilBoot,
 } from '../support/machine.ts';
 import {build as buildIn, seal, snapshotIn, snapshotsIn, start} from '../support/warm.ts';
 
@@ -79,19 +79,6 @@ async function withShadow<T>(program: string, script: string, work: () => Promis
     process.env.PATH = path;
     rmSync(dir, {recursive: true});
   }
-}
-
-/** A run that ends where a machine would be booted; what it was before that is all that is asked for. */
-async function untilBoot(dir: string): Promise<Played & {readonly hasBegunToBoot: boolean}> {
-  const stop = new AbortController();
-  const played = await build(dir, {
-    signal: stop.signal,
-    onEvent: event => {
-      if (event.kind === 'stage-started' && event.title === 'Boot the VM')
-        stop.abort(new CanceledError('seen'));
-    },
-  });
-  return {...played, hasBegunToBoot: stop.signal.aborted};
 }
 
 describe('a snapshot that is not to be trusted', () => {
@@ -163,7 +150,7 @@ describe('a snapshot that is not to be trusted', () => {
     ],
   ])('%s: one warning, and a boot', async (_name, harm, why) => {
     await harm();
-    const {result, hasBegunToBoot} = await untilBoot(storeDir);
+    const {result, hasBegunToBoot} = await untilBoot(options => build(storeDir, options));
     expect(hasBegunToBoot).toBe(true);
     expect(result.warnings).toEqual([expect.stringMatching(why)]);
     expect(result.warnings[0]).toMatch(/dropped/);
@@ -185,7 +172,7 @@ describe('another machine than the one that was frozen', () => {
     const kept = snapshotIn(storeDir);
     const upgraded = `[ "$1" != --version ] || { echo 'QEMU emulator version 7.2.99 (another build)'; exit; }\nexec "$real" "$@"\n`;
     await withShadow('qemu-system-x86_64', upgraded, async () => {
-      const {result, hasBegunToBoot} = await untilBoot(storeDir);
+      const {result, hasBegunToBoot} = await untilBoot(options => build(storeDir, options));
       expect(hasBegunToBoot).toBe(true);
       expect(result.warnings).toEqual([]);
       expect(snapshotsIn(storeDir)).toEqual([kept]);
@@ -197,7 +184,7 @@ describe('another machine than the one that was frozen', () => {
     const kept = snapshotIn(storeDir);
     copyFileSync(archive, `${archive}.new`);
     renameSync(`${archive}.new`, archive);
-    const replaced = await untilBoot(storeDir);
+    const replaced = await untilBoot(options => build(storeDir, options));
     expect(replaced.hasBegunToBoot).toBe(true);
     expect(replaced.result.warnings).toEqual([]);
     expect(snapshotsIn(storeDir)).toEqual([kept]);
@@ -309,7 +296,7 @@ describe('a freeze that fails', () => {
       rmSync(join(tmpdir(), name), {recursive: true});
     const left = (): string[] => readdirSync(join(dir, 'snapshots'));
     expect(left()).toEqual([expect.stringMatching(/^\.partial-/)]);
-    const next = await untilBoot(dir);
+    const next = await untilBoot(options => build(dir, options));
     expect([next.hasBegunToBoot, next.result.warnings]).toEqual([true, []]);
     const folder = openStoreFolder(dir);
     await folder.sweep();

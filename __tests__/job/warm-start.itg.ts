@@ -5,7 +5,6 @@ import {join} from 'node:path';
 import {createServer} from 'node:tls';
 import {afterAll, afterEach, beforeAll, describe, expect, test} from '@jest/globals';
 import type {ActionsCache} from '../../src/base/cache.ts';
-import {CanceledError} from '../../src/base/errors.ts';
 import type {JobEvent} from '../../src/base/events.ts';
 import {openActionsCache} from '../../src/host/cache.ts';
 import {saveEntries} from '../../src/host/cache-save.ts';
@@ -14,7 +13,16 @@ import {withMachine} from '../../src/machine.ts';
 import type {Vm} from '../../src/vm/machine.ts';
 import {bundleCacheWorker, type CacheServer} from '../support/cache-server.ts';
 import {startCacheServerV2} from '../support/cache-server-v2.ts';
-import {archiveDir, BUSYBOX, contextDir, leftovers, type Played, planFor, play} from '../support/machine.ts';
+import {
+  archiveDir,
+  BUSYBOX,
+  contextDir,
+  leftovers,
+  type Played,
+  planFor,
+  play,
+  untilBoot,
+} from '../support/machine.ts';
 import {build, essence, holding, MARKER, SECRET, SECRET_CONFIG, snapshotIn, start} from '../support/warm.ts';
 
 let place: string;
@@ -174,13 +182,8 @@ describe('cold, frozen, restored', () => {
   });
 
   test.each([[{machine: 'published'}], [{snapshot: 'off'}]])('%j takes none', async raw => {
-    const stop = new AbortController();
-    const onEvent = (event: JobEvent): void => {
-      if (event.kind === 'stage-started' && event.title === 'Boot the VM')
-        stop.abort(new CanceledError('seen'));
-    };
-    const {result} = await build(storeDir, {...RAW, ...raw}, {signal: stop.signal, onEvent});
-    expect([stop.signal.aborted, result.warnings]).toEqual([true, []]);
+    const {hasBegunToBoot, result} = await untilBoot(options => build(storeDir, {...RAW, ...raw}, options));
+    expect([hasBegunToBoot, result.warnings]).toEqual([true, []]);
   });
 });
 

@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import {homedir, tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
+import {CanceledError} from '../../src/base/errors.ts';
 import type {JobEvent} from '../../src/base/events.ts';
 import type {JobResult} from '../../src/base/result.ts';
 import {localPorts} from '../../src/host/local.ts';
@@ -98,6 +99,21 @@ export async function play(
   const placed = {...plan, archive: {...plan.archive, storeDir}};
   const result = await runJob(placed, {...localPorts, ...options.ports}, listen, signal);
   return {result, events, log: events.map(event => (event.kind === 'build-log' ? event.text : '')).join('')};
+}
+
+/** Plays a job that ends where a machine would be booted. Whether it came to that tells one that was restored, or failed before, from one that was not. */
+export async function untilBoot(
+  run: (options: Pick<PlayOptions, 'signal' | 'onEvent'>) => Promise<Played>,
+): Promise<Played & {readonly hasBegunToBoot: boolean}> {
+  const stop = new AbortController();
+  const played = await run({
+    signal: stop.signal,
+    onEvent: event => {
+      if (event.kind === 'stage-started' && event.title === 'Boot the VM')
+        stop.abort(new CanceledError('seen'));
+    },
+  });
+  return {...played, hasBegunToBoot: stop.signal.aborted};
 }
 
 /** Command lines of all processes. */

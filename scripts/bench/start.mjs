@@ -163,7 +163,7 @@ async function* wholeBuild(tools, dir, context) {
       await docker('rm', '--force', 'bench-start');
       await docker('rmi', image);
       const warm = await job(tools, context, {archive: image}, store);
-      if (warm.start !== 'restored') throw new Error('the run was not restored');
+      if (warm.start !== 'restored') throw new Error(`the run was not restored: ${warm.reason}`);
       ours.push(warm.totalSeconds);
     }
     yield row('build/warm', {
