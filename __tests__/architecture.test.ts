@@ -9,7 +9,8 @@ const RULES: Readonly<Record<string, {rooms: readonly string[]; foreign: readonl
   progress: {rooms: ['base'], foreign: []},
   report: {rooms: ['base'], foreign: []},
   archive: {rooms: ['base'], foreign: []},
-  vm: {rooms: ['base'], foreign: []},
+  disk: {rooms: ['base'], foreign: []},
+  vm: {rooms: ['base', 'disk'], foreign: []},
   build: {rooms: ['base', 'progress'], foreign: ['node:path', 'smol-toml']},
   host: {
     rooms: ['base'],
@@ -18,6 +19,7 @@ const RULES: Readonly<Record<string, {rooms: readonly string[]; foreign: readonl
       'ssh2',
       '@actions/exec',
       'tar-stream',
+      'fzstd',
       'http-proxy-agent',
       'https-proxy-agent',
       'proxy-from-env',

@@ -1,7 +1,7 @@
 import {describe, expect, test} from '@jest/globals';
 import {UserError} from '../../src/base/errors.ts';
 import type {JobEvent} from '../../src/base/events.ts';
-import type {Kvm, KvmState} from '../../src/base/ports.ts';
+import type {Kvm, KvmState} from '../../src/base/kvm.ts';
 import {
   type AcceleratorChoice,
   asRoot,

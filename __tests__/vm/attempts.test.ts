@@ -34,6 +34,41 @@ test.each<[string, 'auto' | 'kvm' | 'tcg', Attempt, BootFailure, Partial<Attempt
     {...late, isTalking: true},
     undefined,
   ],
+  [
+    'a kernel that does not come up by itself',
+    'tcg',
+    {accelerator: 'tcg', line: 'fast', isDirect: true},
+    stuck,
+    {accelerator: 'tcg', line: 'fast'},
+  ],
+  [
+    'a QEMU that does not take the kernel',
+    'kvm',
+    {accelerator: 'kvm', line: 'fast', isDirect: true},
+    {kind: 'died', detail: 'qemu: could not load kernel'},
+    {accelerator: 'kvm', line: 'fast'},
+  ],
+  [
+    'a kernel that hangs when started directly',
+    'kvm',
+    {accelerator: 'kvm', line: 'fast', isDirect: true},
+    late,
+    {accelerator: 'kvm', line: 'fast'},
+  ],
+  [
+    'a KVM on which it hangs',
+    'auto',
+    {accelerator: 'kvm', line: 'fast', isDirect: true},
+    silent,
+    {accelerator: 'tcg', line: 'fast', isDirect: true},
+  ],
+  [
+    'one that is only slow, started directly',
+    'tcg',
+    {accelerator: 'tcg', line: 'fast', isDirect: true},
+    {...late, isTalking: true},
+    undefined,
+  ],
   ['nothing left', 'auto', {accelerator: 'tcg', line: 'published'}, stuck, undefined],
   ['a slow published boot', 'auto', {accelerator: 'kvm', line: 'published'}, late, undefined],
   [
@@ -46,7 +81,23 @@ test.each<[string, 'auto' | 'kvm' | 'tcg', Attempt, BootFailure, Partial<Attempt
 ])('%s', (_name, accelerator, last, failure, expected) => {
   const next = nextAttempt({accelerator}, last, failure);
   if (expected === undefined) expect(next).toBeUndefined();
-  else expect(next?.attempt).toMatchObject(expected);
+  else {
+    expect(next?.attempt).toMatchObject(expected);
+    expect(next?.attempt.isDirect).toBe(expected.isDirect);
+  }
+});
+
+test('each way has less time than the one after it, and a kernel is started directly only on our line', () => {
+  const plan = {bootTimeoutMs: 100, machine: 'auto'} as const;
+  const direct = firstAttempt(plan, {accelerator: 'tcg'}, true);
+  expect(direct).toEqual({accelerator: 'tcg', line: 'fast', isDirect: true});
+  const loader = nextAttempt({accelerator: 'tcg'}, direct, stuck)?.attempt;
+  const published = loader && nextAttempt({accelerator: 'tcg'}, loader, stuck)?.attempt;
+  expect([direct, loader, published].map(attempt => attempt && attemptPatienceMs(plan, attempt))).toEqual([
+    25, 50, 100,
+  ]);
+  expect(firstAttempt({machine: 'published'}, {accelerator: 'tcg'}, true)).not.toHaveProperty('isDirect');
+  expect(firstAttempt(plan, {accelerator: 'tcg'}, false)).not.toHaveProperty('isDirect');
 });
 
 test('the reason of an attempt stays with it when only the line changes', () => {

@@ -29,6 +29,7 @@ async function play(
   accelerator: 'kvm' | 'tcg',
   failures: readonly BootFailure[],
   bootMs = 20_000,
+  isDirect = false,
 ): Promise<{attempts: Attempt[]; lessons: readonly Lesson[]}> {
   let nowMs = 0;
   const attempts: Attempt[] = [];
@@ -40,7 +41,8 @@ async function play(
     return failure ? {failure, consoleTail: ''} : {};
   };
   const ports = {emit: () => undefined, clock: {nowMs: () => nowMs}};
-  await bootInTurns(ports, plan, {accelerator, line: 'fast'}, tryBoot, async learnt => {
+  const first: Attempt = {accelerator, line: 'fast', ...(isDirect && {isDirect})};
+  await bootInTurns(ports, plan, first, tryBoot, async learnt => {
     lessons = learnt;
   });
   return {attempts, lessons};
@@ -61,6 +63,23 @@ describe('what boots teach', () => {
     ['a KVM that is refused at once', 'kvm', [refused], 20_000, []],
   ])('%s', async (_name, accelerator, failures, bootMs, expected) => {
     expect((await play(accelerator, failures, bootMs)).lessons).toEqual(expected);
+  });
+
+  const panic: BootFailure = {kind: 'stuck', line: 'Kernel panic'};
+  const loader: Lesson = {only: 'loader', why: 'not with its kernel started directly: Kernel panic'};
+  test.each<[string, BootFailure[], readonly Lesson[]]>([
+    ['it comes up', [], []],
+    ['a kernel that only its loader starts', [panic], [loader]],
+    ['one that wants sda, too', [panic, stuck], [loader, sda]],
+    ['a QEMU that cannot load it: it costs nothing', [died], []],
+  ])('a kernel that is started directly: %s', async (_name, failures, expected) => {
+    const {attempts, lessons} = await play('tcg', failures, 20_000, true);
+    expect(lessons).toEqual(expected);
+    if (lessons.length === 0) return;
+    const next = heed(plan, {accelerator: 'tcg'}, lessons);
+    expect(attempts.at(-1)?.line === 'published').toBe(next.plan.machine === 'published');
+    if (next.plan.machine === 'auto') expect(next.plan.kernel).toBe('loader');
+    expect(next.notice).toMatch(/^the VM starts (?:through its disk's boot loader|on the published)/);
   });
 
   test('what is learnt spares the very attempts that failed', async () => {

@@ -77,6 +77,15 @@ describe('the fast line', () => {
     expect(qemuArgs(fast)).toContain('virtio-blk-pci,drive=disk2');
   });
 
+  test('a kernel that QEMU starts, whatever is in its command line', () => {
+    const kernel = {path: '/tmp/k', initrdPath: '/tmp/i', commandLine: 'BOOT_IMAGE=/k a,b -S "c d"'};
+    const args = qemuArgs({...fast, kernel});
+    expect(args.join('|')).toContain('|-kernel|/tmp/k|-initrd|/tmp/i|-append|BOOT_IMAGE=/k a,b -S "c d"');
+    expect(qemuArgs({...fast, kernel: {path: '/tmp/k', commandLine: 'x'}})).not.toContain('-initrd');
+    expect(qemuArgs(fast)).not.toContain('-kernel');
+    expect(qemuArgs({...spec, kernel})).not.toContain('-kernel');
+  });
+
   test('memory can be read from outside while it is made, and is a private copy of a file afterwards', () => {
     expect(argument(qemuArgs(fast), '-object')).toBe('memory-backend-memfd,share=on,id=pc.ram,size=2048M');
     expect(argument(qemuArgs({...fast, ram: {kind: 'copy', path: '/s/r,m'}}), '-object')).toBe(

@@ -133,6 +133,8 @@ export interface Files {
   remove(path: string): Promise<void>;
   /** A new file, mode 0600. @throws when it exists. */
   write(path: string, bytes: Buffer | string): Promise<void>;
+  /** The same, from its parts one after another. */
+  writeChunks(path: string, chunks: AsyncIterable<Buffer>): Promise<void>;
   /** A new folder, mode 0700. @throws when it exists. */
   makeDir(path: string): Promise<void>;
   /** Copies a file's bytes; holes and blocks of zeros take no room in the copy. */
@@ -203,19 +205,6 @@ export interface Images {
     dest: string,
     options: {/** An entry to leave out. */ skip: string; signal: AbortSignal},
   ): Promise<void>;
-}
-
-/** What `/dev/kvm` is good for. */
-export type KvmState =
-  | {readonly kind: 'usable'}
-  | {readonly kind: 'absent'}
-  /** It exists and cannot be opened; `reason` is the system's. */
-  | {readonly kind: 'denied'; readonly reason: string};
-
-export interface Kvm {
-  probe(): Promise<KvmState>;
-  /** Tries to open it for this user by `sudo -n`; gives the state afterwards. */
-  repair(): Promise<KvmState>;
 }
 
 /** The virtio-serial port of the command agent. */

@@ -33,6 +33,7 @@ export const localFiles: Files = {
   },
   remove: path => rm(path, {recursive: true, force: true, maxRetries: 3}),
   write: (path, bytes) => writeFile(path, bytes, {flag: 'wx', mode: 0o600}),
+  writeChunks: (path, chunks) => writeFile(path, chunks, {flag: 'wx', mode: 0o600}),
   makeDir: path => mkdir(path, {mode: 0o700}).then(() => undefined),
   async copySparse(path, dest) {
     // GNU cp (coreutils) knows reflinks, holes and copy_file_range; Node knows none of them.

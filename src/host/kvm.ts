@@ -3,7 +3,7 @@ import {access, open} from 'node:fs/promises';
 import {userInfo} from 'node:os';
 import {getExecOutput} from '@actions/exec';
 import {messageOf} from '../base/errors.ts';
-import type {Kvm, KvmState} from '../base/ports.ts';
+import type {Kvm, KvmState} from '../base/kvm.ts';
 import {localProcesses} from './processes.ts';
 
 const DEFAULT_DEVICE = '/dev/kvm';

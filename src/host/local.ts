@@ -21,6 +21,7 @@ import {tarFrames} from './store-frame.ts';
 import {treePacker} from './tar.ts';
 import {resultStore} from './tar-receive.ts';
 import {localLinks} from './tree.ts';
+import {unpack} from './unpack.ts';
 
 export interface LocalOptions {
   readonly env: NodeJS.ProcessEnv;
@@ -52,6 +53,7 @@ export const localPorts = {
   frames: tarFrames,
   imager: treeImager({stagingDirs: () => stagingDirs(process.env)}),
   images: localImages,
+  unpack,
   kvm: localKvm,
   logins: noLogins,
   openLocalSession,

@@ -1,6 +1,6 @@
 import {UserError} from '../base/errors.ts';
 import type {Emit} from '../base/events.ts';
-import type {Kvm, KvmState} from '../base/ports.ts';
+import type {Kvm, KvmState} from '../base/kvm.ts';
 import type {Accelerator} from './qemu-args.ts';
 
 export const ACCELERATOR_CHOICES = ['auto', 'kvm', 'tcg'] as const;

@@ -8,17 +8,27 @@ export type MachineLine = 'fast' | 'published';
 /** One way to boot a disk. */
 export interface Attempt extends AcceleratorDecision {
   readonly line: MachineLine;
+  /** QEMU starts the kernel itself; else the disk's boot loader does. Only on our own line. */
+  readonly isDirect?: boolean;
 }
 
-export function firstAttempt(plan: Pick<VmPlan, 'machine'>, decision: AcceleratorDecision): Attempt {
-  return {...decision, line: plan.machine === 'published' ? 'published' : 'fast'};
+/** @param canBeDirect whether it is known what the disk's boot loader would start. */
+export function firstAttempt(
+  plan: Pick<VmPlan, 'machine'>,
+  decision: AcceleratorDecision,
+  canBeDirect = false,
+): Attempt {
+  if (plan.machine === 'published') return {...decision, line: 'published'};
+  return {...decision, line: 'fast', ...(canBeDirect && {isDirect: true})};
 }
 
 /** A guest that hangs on our line must leave time for the published one; one that still talks is slow, and would be slower there. */
 const FAST_SHARE = 0.5;
+const DIRECT_SHARE = 0.25;
 
 /** How long a guest that has fallen silent is waited for. */
 export function attemptPatienceMs(plan: Pick<VmPlan, 'bootTimeoutMs'>, attempt: Attempt): number {
+  if (attempt.isDirect) return plan.bootTimeoutMs * DIRECT_SHARE;
   return attempt.line === 'fast' ? plan.bootTimeoutMs * FAST_SHARE : plan.bootTimeoutMs;
 }
 
@@ -34,15 +44,22 @@ export function nextAttempt(
   const kvmFault = kvmReason(last, failure);
   if (plan.accelerator === 'auto' && kvmFault !== undefined) {
     return {
-      attempt: {accelerator: 'tcg', reason: kvmFault, line: last.line},
+      attempt: {...last, accelerator: 'tcg', reason: kvmFault},
       warning: `${kvmFault}. Starting again under TCG, 5 to 20 times slower; accelerator: tcg spares this attempt.`,
     };
   }
   const isSlow = failure.kind === 'deadline' && failure.isTalking;
   // A KVM that was demanded and does not work is no fault of the line.
   if (last.line === 'published' || kvmFault !== undefined || isSlow) return undefined;
+  const {isDirect, ...attempt} = last;
+  if (isDirect) {
+    return {
+      attempt,
+      warning: `the guest does not come up when its kernel is started directly (${describe(failure)}). Starting again through its disk's boot loader.`,
+    };
+  }
   return {
-    attempt: {...last, line: 'published'},
+    attempt: {...attempt, line: 'published'},
     warning: `the guest does not come up on a virtio disk (${describe(failure)}). Starting again with the published starter's devices; machine: published spares this attempt.`,
   };
 }
@@ -59,7 +76,8 @@ function kvmReason(last: Attempt, failure: BootFailure): string | undefined {
 
 /** A failed attempt in a few words. */
 export function describeFailure(attempt: Attempt, failure: BootFailure): string {
-  return kvmReason(attempt, failure) ?? `not on a virtio disk: ${describe(failure)}`;
+  const way = attempt.isDirect ? 'not with its kernel started directly' : 'not on a virtio disk';
+  return kvmReason(attempt, failure) ?? `${way}: ${describe(failure)}`;
 }
 
 function describe(failure: BootFailure): string {

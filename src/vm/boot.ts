@@ -1,9 +1,11 @@
 import type {MachineFacts, StartFacts} from '../base/result.ts';
+import type {BootFiles} from '../disk/boot-files.ts';
 import type {AcceleratorDecision} from './accelerator.ts';
 import {type Attempt, firstAttempt} from './attempts.ts';
 import {bootInTurns, comeUp, type FailedBoot} from './come-up.ts';
 import {explainFailure} from './death.ts';
 import {freeze} from './freeze.ts';
+import {bootFilesOf, takeKernel} from './kernel.ts';
 import type {Lesson} from './lesson.ts';
 import {qemuFacts, type Vm, type VmPlan, type VmPorts} from './machine.ts';
 import {emptyQcow2, virtualSize} from './overlay.ts';
@@ -25,20 +27,28 @@ export async function bootVm(
   signal: AbortSignal,
   onLearnt?: (lessons: readonly Lesson[]) => Promise<void>,
 ): Promise<Vm> {
+  const isOurs = plan.machine === 'auto' && plan.kernel !== 'loader';
+  const disk = {path: diskPath, boot: isOurs ? await bootFilesOf(ports, diskPath) : undefined};
   return bootInTurns(
     ports,
     plan,
-    firstAttempt(plan, decision),
-    attempt => tryBoot(ports, plan, qemu, diskPath, attempt, start, signal),
+    firstAttempt(plan, decision, disk.boot !== undefined),
+    attempt => tryBoot(ports, plan, qemu, disk, attempt, start, signal),
     onLearnt,
   );
+}
+
+interface BootDisk {
+  readonly path: string;
+  /** What its boot loader would start, where that is known. */
+  readonly boot: BootFiles | undefined;
 }
 
 async function tryBoot(
   ports: VmPorts,
   plan: VmPlan,
   qemu: QemuProgram,
-  diskPath: string,
+  disk: BootDisk,
   attempt: Attempt,
   start: StartFacts,
   signal: AbortSignal,
@@ -46,7 +56,7 @@ async function tryBoot(
   const running = await startQemu(
     ports,
     qemu,
-    runDir => machineSpec(ports, plan, attempt, diskPath, runDir),
+    runDir => machineSpec(ports, plan, attempt, disk, runDir),
     signal,
   );
   if ('kind' in running) return {failure: running, consoleTail: ''};
@@ -87,21 +97,22 @@ async function tryBoot(
 
 /** The machine of an attempt; the fast one gets an empty overlay in its folder. */
 async function machineSpec(
-  {files}: VmPorts,
+  ports: VmPorts,
   plan: VmPlan,
   attempt: Attempt,
-  diskPath: string,
+  {path, boot}: BootDisk,
   runDir: string,
 ): Promise<MachineSpec> {
   const {cpus, memoryMib, debug} = plan;
   const spec = {accelerator: attempt.accelerator, cpus, memoryMib, runDir, debug};
-  if (attempt.line === 'published') return {...spec, disk: {kind: 'published', path: diskPath}};
+  if (attempt.line === 'published') return {...spec, disk: {kind: 'published', path}};
   const paths = machinePaths(runDir);
-  await files.write(paths.overlay, emptyQcow2(await virtualSize(files, diskPath)));
+  await ports.files.write(paths.overlay, emptyQcow2(await virtualSize(ports.files, path)));
   return {
     ...spec,
-    disk: {kind: 'chain', readOnly: [diskPath], overlay: paths.overlay},
+    disk: {kind: 'chain', readOnly: [path], overlay: paths.overlay},
     ram: {kind: 'shared'},
+    ...(attempt.isDirect && boot && {kernel: await takeKernel(ports, boot, spec)}),
   };
 }
 

@@ -6,8 +6,11 @@ import type {BootFailure} from './watch.ts';
 
 /** What a boot of a disk has taught on this machine: a way that costs a long wait and leads nowhere. */
 export interface Lesson {
-  /** `tcg`: KVM opens, and the guest does not live on it. `published`: it comes up on the published starter's devices, and not on ours. */
-  readonly only: 'tcg' | 'published';
+  /**
+   * `tcg`: KVM opens, and the guest does not live on it. `published`: it comes up on the published starter's devices, and not on ours. `loader`: it comes up through
+   * its disk's boot loader, and not when QEMU starts its kernel.
+   */
+  readonly only: 'tcg' | 'published' | 'loader';
   /** What was seen, for people. */
   readonly why: string;
 }
@@ -32,14 +35,23 @@ export function learn(
   return turns.flatMap(({failed, failure, next, description}): readonly Lesson[] => {
     if (failure.kind === 'died') return [];
     if (failure.kind === 'deadline' && up.bootMs >= attemptPatienceMs(plan, failed)) return [];
-    return [{only: failed.accelerator === next.accelerator ? 'published' : 'tcg', why: description}];
+    return [{only: onlyWay(failed, next), why: description}];
   });
+}
+
+function onlyWay(failed: Attempt, next: Attempt): Lesson['only'] {
+  if (failed.accelerator !== next.accelerator) return 'tcg';
+  return failed.line === next.line ? 'loader' : 'published';
 }
 
 const DAY_MS = 24 * 3_600_000;
 
 /** How long a lesson holds. What is wrong with KVM may be gone tomorrow; the devices are a matter of the disk. */
-const LIFE_MS: Readonly<Record<Lesson['only'], number>> = {tcg: DAY_MS, published: 30 * DAY_MS};
+const LIFE_MS: Readonly<Record<Lesson['only'], number>> = {
+  tcg: DAY_MS,
+  published: 30 * DAY_MS,
+  loader: 30 * DAY_MS,
+};
 
 /** What a lesson is about: the disk, the QEMU, and our own line, which a later release may have changed. */
 export function lessonKey(disk: string, {build, origin}: Pick<QemuProgram, 'build' | 'origin'>): string {
@@ -63,11 +75,16 @@ export function heed(
     applies ? lessons.find(lesson => lesson.only === only) : undefined;
   const tcg = find('tcg', plan.accelerator === 'auto' && decision.accelerator === 'kvm');
   const published = find('published', plan.machine === 'auto');
-  if (!tcg && !published) return {plan, decision};
-  const ways = [tcg && 'under TCG', published && "on the published starter's devices"];
-  const whys = [tcg?.why, published?.why].filter(why => why !== undefined);
+  const loader = find('loader', plan.machine === 'auto' && !published);
+  if (!tcg && !published && !loader) return {plan, decision};
+  const ways = [
+    tcg && 'under TCG',
+    published && "on the published starter's devices",
+    loader && "through its disk's boot loader",
+  ];
+  const whys = [tcg?.why, published?.why, loader?.why].filter(why => why !== undefined);
   return {
-    plan: published ? {...plan, machine: 'published'} : plan,
+    plan: {...plan, ...(published && {machine: 'published'}), ...(loader && {kernel: 'loader'})},
     decision: tcg ? {accelerator: 'tcg', reason: tcg.why} : decision,
     notice: `the VM starts ${ways.filter(way => way !== undefined).join(' and ')}, as it came up here before (${whys.join('; ')})`,
   };
@@ -97,5 +114,9 @@ function noted(text = '[]'): readonly (Lesson & {readonly learntMs: number})[] {
 
 function isNoted(value: unknown): value is Lesson & {learntMs: number} {
   const {only, why, learntMs} = (value ?? {}) as Record<string, unknown>;
-  return (only === 'tcg' || only === 'published') && typeof why === 'string' && Number.isFinite(learntMs);
+  return (
+    (only === 'tcg' || only === 'published' || only === 'loader') &&
+    typeof why === 'string' &&
+    Number.isFinite(learntMs)
+  );
 }

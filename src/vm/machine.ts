@@ -1,5 +1,7 @@
+import type {Unpack} from '../base/disk.ts';
 import type {Emit} from '../base/events.ts';
-import type {Clock, Files, InteractiveSession, Kvm, Processes, Session, Sockets, Ssh} from '../base/ports.ts';
+import type {Kvm} from '../base/kvm.ts';
+import type {Clock, Files, InteractiveSession, Processes, Session, Sockets, Ssh} from '../base/ports.ts';
 import type {MachineFacts, SnapshotFacts} from '../base/result.ts';
 import type {AcceleratorChoice} from './accelerator.ts';
 import type {DebugForward, QemuProgram} from './qemu-args.ts';
@@ -14,6 +16,8 @@ export type MachineChoice = (typeof MACHINE_CHOICES)[number];
 export interface VmPlan {
   readonly accelerator: AcceleratorChoice;
   readonly machine: MachineChoice;
+  /** `loader`: the disk's boot loader starts its kernel. Absent: QEMU does, where it is known which one and how. */
+  readonly kernel?: 'loader';
   /** `auto`: a machine that was frozen at this point before goes on from there. */
   readonly snapshot: 'auto' | 'off';
   readonly cpus: number;
@@ -32,6 +36,7 @@ export interface VmPlan {
 export interface VmPorts {
   readonly processes: Processes;
   readonly files: Files;
+  readonly unpack: Unpack;
   readonly sockets: Sockets;
   readonly ssh: Ssh;
   readonly kvm: Kvm;

@@ -23,10 +23,19 @@ export interface MachineSpec {
   readonly runDir: string;
   /** Where the guest's memory comes from; absent for QEMU's own. */
   readonly ram?: MachineRam;
+  /** What is started in place of the disk's boot loader. No part of what decides whether a saved state fits: it has started by then. */
+  readonly kernel?: MachineKernel | undefined;
   /** Waits for a saved state instead of booting. */
   readonly incoming?: boolean;
   /** One more forward; it is added over QMP and is no part of the command line, which decides whether a saved state fits. */
   readonly debug?: DebugForward | undefined;
+}
+
+/** A kernel that QEMU loads itself. */
+export interface MachineKernel {
+  readonly path: string;
+  readonly initrdPath?: string;
+  readonly commandLine: string;
 }
 
 /** A port of this machine's loopback that leads to one of the guest's. */
@@ -61,6 +70,8 @@ export function machinePaths(runDir: string) {
     console: `${runDir}/console.log`,
     overlay: `${runDir}/overlay.qcow2`,
     ram: `${runDir}/ram`,
+    kernel: `${runDir}/kernel`,
+    initrd: `${runDir}/initrd`,
   } as const;
 }
 
@@ -113,8 +124,14 @@ function fastArgs(spec: MachineSpec, disk: Extract<MachineDisk, {kind: 'chain'}>
     `socket,id=agent,path=${escapeComma(paths.agentSocket)},server=on,wait=off`,
     '-device',
     `virtserialport,chardev=agent,name=${AGENT_PORT_NAME}`,
+    ...(spec.kernel ? kernelArgs(spec.kernel) : []),
     ...(spec.incoming ? ['-incoming', 'defer'] : []),
   ];
+}
+
+function kernelArgs({path, initrdPath, commandLine}: MachineKernel): readonly string[] {
+  const initrd = initrdPath === undefined ? [] : ['-initrd', initrdPath];
+  return ['-kernel', path, ...initrd, '-append', commandLine];
 }
 
 /** A file on a disk that is shared with the guest is written back while the guest writes to it: a boot took 20 % longer under TCG than with memfd_create(2). */
