@@ -74,29 +74,27 @@ test('a VM that is killed in mid-build: what happened, and what is known of the 
   });
 });
 
+/** Puts a QEMU on PATH that runs `script` on its arguments before it becomes the real one. */
+function standIn(script: string): {path: string; remove: () => void} {
+  const dir = mkdtempSync(join(tmpdir(), 'itg-qemu-'));
+  const file = join(dir, 'qemu-system-x86_64');
+  writeFileSync(
+    file,
+    `#!/bin/bash\nset -u\nreal=$(PATH=/usr/local/bin:/usr/bin:/bin command -v qemu-system-x86_64)\n${script}\nexec "$real" "$@"\n`,
+  );
+  chmodSync(file, 0o755);
+  const before = process.env.PATH;
+  process.env.PATH = `${dir}:${before}`;
+  return {
+    path: file,
+    remove: () => {
+      process.env.PATH = before;
+      rmSync(dir, {recursive: true});
+    },
+  };
+}
+
 describe('KVM that opens and does not work', () => {
-  /**
-   * A stand-in for a host whose KVM creates machines that hang: under `accel=kvm` it runs the real QEMU stopped (-S), which
-   * shows no sign of life; everything else is passed on.
-   */
-  function standIn(script: string): {path: string; remove: () => void} {
-    const dir = mkdtempSync(join(tmpdir(), 'itg-qemu-'));
-    const file = join(dir, 'qemu-system-x86_64');
-    writeFileSync(
-      file,
-      `#!/bin/bash\nset -u\nreal=$(PATH=/usr/local/bin:/usr/bin:/bin command -v qemu-system-x86_64)\n${script}\nexec "$real" "$@"\n`,
-    );
-    chmodSync(file, 0o755);
-    const before = process.env.PATH;
-    process.env.PATH = `${dir}:${before}`;
-    return {
-      path: file,
-      remove: () => {
-        process.env.PATH = before;
-        rmSync(dir, {recursive: true});
-      },
-    };
-  }
   const usable = {
     probe: async () => ({kind: 'usable'}) as const,
     repair: async () => ({kind: 'usable'}) as const,
@@ -105,6 +103,7 @@ describe('KVM that opens and does not work', () => {
   test('a silent guest is started again under TCG, with a warning; the next run does not wait for it again', async () => {
     // What is learnt here is not for the tests that share a store.
     const storeDir = mkdtempSync(join(tmpdir(), 'itg-store-'));
+    // Stopped (-S), it shows no sign of life.
     const qemu = standIn('case " $* " in *accel=kvm*) set -- "${@//accel=kvm/accel=tcg}" -S ;; esac');
     try {
       expect(await localProcesses.find('qemu-system-x86_64')).toBe(qemu.path);
@@ -164,6 +163,43 @@ describe('KVM that opens and does not work', () => {
       /no KVM: this machine has no \/dev\/kvm.*use a runner with KVM/s,
     );
   });
+});
+
+test('a kernel that only its boot loader can start: the job goes on, and the next boot begins there', async () => {
+  const storeDir = mkdtempSync(join(tmpdir(), 'itg-store-'));
+  // Without its root file system it panics; a boot through the loader has a command line of its own.
+  const qemu = standIn(
+    'args=(); last=; for arg; do [ "$last" != -append ] || arg="console=ttyS0 rdinit=/none root=/dev/none"; args+=("$arg"); last=$arg; done; set -- "${args[@]}"',
+  );
+  try {
+    const context = contextDir({Dockerfile: 'FROM scratch\nCOPY busybox /\n'});
+    const inputs = {context, snapshot: 'off'};
+    const {result} = await play(inputs, {storeDir});
+    expect(result.outcome).toEqual({kind: 'built'});
+    expect(result.machine).toMatchObject({line: 'fast', start: {kind: 'cold'}});
+    expect(result.warnings).toEqual([
+      expect.stringMatching(/^the guest does not come up when its kernel is started directly \(.*panic/i),
+    ]);
+    const controller = new AbortController();
+    const notices: string[] = [];
+    await play(inputs, {
+      storeDir,
+      signal: controller.signal,
+      onEvent: event => {
+        if (event.kind !== 'notice' || !event.message.startsWith('the VM starts')) return;
+        notices.push(event.message);
+        controller.abort(new CanceledError('seen'));
+      },
+    });
+    expect(notices).toEqual([
+      expect.stringMatching(
+        /^the VM starts through its disk's boot loader, as it came up here before \(.*panic/i,
+      ),
+    ]);
+  } finally {
+    qemu.remove();
+    rmSync(storeDir, {recursive: true});
+  }
 });
 
 describe('before anything is booted', () => {

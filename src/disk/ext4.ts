@@ -66,7 +66,8 @@ export class Ext4 {
     this.#inodeBytes = superblock.readUInt32LE(76) === 0 ? 128 : superblock.readUInt16LE(88);
     const is64Bit = (superblock.readUInt32LE(96) & INCOMPAT_64BIT) !== 0;
     this.#descriptorBytes = is64Bit ? superblock.readUInt16LE(254) : 32;
-    this.#descriptorsBlock = superblock.readUInt32LE(20) + 1;
+    // In the block after the superblock's, which is not always the first data block (bigalloc).
+    this.#descriptorsBlock = Math.floor(SUPERBLOCK_OFFSET / this.#blockBytes) + 1;
   }
 
   /** @returns undefined when there is no such file system. @throws when it cannot be read as it stands. */
