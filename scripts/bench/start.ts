@@ -10,6 +10,7 @@ export {runJob} from '../../src/job.ts';
 export {withMachine} from '../../src/machine.ts';
 export {parseInputs} from '../../src/plan/inputs.ts';
 export {makePlan} from '../../src/plan/plan.ts';
+export {Door} from '../../src/vm/door.ts';
 
 /** What a job asks of its machine. */
 export const buildkitProbe = {

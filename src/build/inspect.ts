@@ -57,9 +57,9 @@ export async function awaitBuildkit(session: Session, signal: AbortSignal): Prom
  * state folder. @throws when it does not, or is not.
  */
 export async function checkAlive(session: Session, versions: Versions, signal: AbortSignal): Promise<void> {
-  const {code, stdout, stderr} = await session.output(['sh', '-c', `${PATHS}exec buildctl debug workers`], {
-    signal,
-  });
+  // The garbage of a program that lives for a moment is not worth collecting: a fifth of its time under TCG.
+  const script = `${PATHS}export GOGC=off; exec buildctl debug workers`;
+  const {code, stdout, stderr} = await session.output(['sh', '-c', script], {signal});
   if (code !== 0) throw new Error(`BuildKit does not answer: ${(stderr || stdout).trim()}`);
   const missing = versions.workers.find(({id}) => !stdout.includes(id));
   if (missing || versions.workers.length === 0) throw new Error('another BuildKit answers than was frozen');
