@@ -38,7 +38,7 @@ function bootOf(kernel: Buffer, initrd: Buffer | undefined = Buffer.from('initrd
 }
 
 const TCG = {accelerator: 'tcg', memoryMib: 128} as const;
-const taken = (name: string): Buffer => readFileSync(join(runDir, name));
+const taken = (name: string): Buffer => readFileSync(join(runDir, 'boot', name));
 const isElf = (): boolean => taken('kernel').toString('latin1', 1, 4) === 'ELF';
 
 describe('takeKernel', () => {
@@ -46,8 +46,8 @@ describe('takeKernel', () => {
     const kernel = bzImage();
     const found = await takeKernel(ports, bootOf(kernel), {accelerator: 'kvm', memoryMib: 128, runDir});
     expect(found).toEqual({
-      path: join(runDir, 'kernel'),
-      initrdPath: join(runDir, 'initrd'),
+      path: join(runDir, 'boot', 'kernel'),
+      initrdPath: join(runDir, 'boot', 'initrd'),
       commandLine: 'BOOT_IMAGE=/k ro',
     });
     expect(taken('kernel').equals(kernel)).toBe(true);
@@ -57,7 +57,7 @@ describe('takeKernel', () => {
   test('under TCG the kernel is unpacked, and nothing else stays', async () => {
     await takeKernel(ports, bootOf(bzImage()), {...TCG, runDir});
     expect(isElf()).toBe(true);
-    expect(readdirSync(runDir).sort()).toEqual(['initrd', 'kernel']);
+    expect(readdirSync(join(runDir, 'boot')).sort()).toEqual(['initrd', 'kernel']);
   });
 
   test('a disk without initrd', async () => {
@@ -65,7 +65,28 @@ describe('takeKernel', () => {
     const {initrd: _, ...without} = boot;
     const found = await takeKernel(ports, without, {...TCG, runDir});
     expect(found).not.toHaveProperty('initrdPath');
-    expect(readdirSync(runDir)).toEqual(['kernel']);
+    expect(readdirSync(join(runDir, 'boot'))).toEqual(['kernel']);
+  });
+
+  test('an initrd of one packed stream is unpacked under TCG', async () => {
+    const content = Buffer.from('070701 an archive '.repeat(10_000));
+    const boot = bootOf(bzImage(), gzipSync(content));
+    const tcg = await takeKernel(ports, boot, {...TCG, runDir});
+    expect(readFileSync(tcg.initrdPath ?? '').equals(content)).toBe(true);
+    rmSync(join(runDir, 'boot'), {recursive: true});
+    const kvm = await takeKernel(ports, boot, {...TCG, accelerator: 'kvm', runDir});
+    expect(readFileSync(kvm.initrdPath ?? '').equals(gzipSync(content))).toBe(true);
+  });
+
+  test.each<[string, Buffer]>([
+    ['not packed', Buffer.from('070701 microcode')],
+    ['what is behind the stream', Buffer.concat([gzipSync(Buffer.from('a')), Buffer.from('garbage')])],
+    ['cut off', gzipSync(Buffer.alloc(100_000, 'ab')).subarray(0, -9)],
+    ['more than a machine can hold twice', gzipSync(Buffer.alloc(40 * 1024 ** 2))],
+  ])('an initrd that goes as it is: %s', async (_name, initrd) => {
+    const {initrdPath = ''} = await takeKernel(ports, bootOf(bzImage(), initrd), {...TCG, runDir});
+    expect(readFileSync(initrdPath).equals(initrd)).toBe(true);
+    expect(readdirSync(join(runDir, 'boot')).sort()).toEqual(['initrd', 'kernel']);
   });
 
   const lying = (size: number): Buffer => {
@@ -91,7 +112,7 @@ describe('takeKernel', () => {
   ])('it unpacks itself: %s', async (_name, kernel, other = {}, memoryMib = 128) => {
     await takeKernel({...ports, ...other}, bootOf(kernel), {...TCG, memoryMib, runDir});
     expect(taken('kernel').equals(kernel)).toBe(true);
-    expect(readdirSync(runDir).sort()).toEqual(['initrd', 'kernel']);
+    expect(readdirSync(join(runDir, 'boot')).sort()).toEqual(['initrd', 'kernel']);
   });
 
   test('more than it says is not even written', async () => {

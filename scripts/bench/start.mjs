@@ -35,12 +35,15 @@ export async function* bench() {
     const firstLines = [];
     for (let i = 0; i < RUNS; i++) {
       published.push(await publishedStart(tools, dir));
+      await settled();
       cold.push(
         (await job(tools, context, {archive: disk, snapshot: 'off'}, join(dir, 'none'))).readySeconds,
       );
       const store = join(dir, `store-${i}`);
+      await settled();
       const frozen = await job(tools, context, {archive: disk}, store);
       freezeShares.push(frozen.freezeSeconds / frozen.totalSeconds);
+      await settled();
       const warm = await job(tools, context, {archive: disk}, store);
       if (warm.start !== 'restored') throw new Error(`the second run was not restored: ${warm.reason}`);
       restored.push(await restoredStart(tools, context, store));
@@ -103,6 +106,7 @@ async function restoredStart({withMachine, buildkitProbe, localPorts, parseInput
 async function publishedStart(tools, dir) {
   const copy = join(dir, 'published.qcow2');
   await copyFile(disk, copy);
+  await settled();
   const port = await freePort();
   const startedMs = performance.now();
   const nic = `user,hostfwd=tcp:127.0.0.1:${port}-:22,model=virtio`;
@@ -120,6 +124,9 @@ async function publishedStart(tools, dir) {
     await rm(copy);
   }
 }
+
+/** What was written before is on the disk, and no part of what is measured next. */
+const settled = () => run('sync');
 
 /** Knocks as a job does. Who only waits a second each time may never be let in: each try costs an emulated sshd a process. */
 async function ready({localSsh: ssh, Door}, port) {
@@ -156,6 +163,7 @@ async function* wholeBuild(tools, dir, context) {
     await job(tools, context, {archive: image}, store);
     const [ours, theirs] = [[], []];
     for (let i = 0; i < PUBLISHED_BUILD_RUNS; i++) {
+      await settled();
       const startedMs = performance.now();
       await docker('pull', '--quiet', image);
       await docker('run', '--detach', '--name', 'bench-start', '--publish', '127.0.0.1::22', image);
@@ -166,6 +174,7 @@ async function* wholeBuild(tools, dir, context) {
       await session.close();
       await docker('rm', '--force', 'bench-start');
       await docker('rmi', image);
+      await settled();
       const warm = await job(tools, context, {archive: image}, store);
       if (warm.start !== 'restored') throw new Error(`the run was not restored: ${warm.reason}`);
       ours.push(warm.totalSeconds);

@@ -37,7 +37,7 @@ export interface Packing {
   readonly trailerBytes: number;
 }
 
-/** First bytes of what `lib/decompress.c` knows. LZO is left out: hardly any machine has a program for it. */
+/** What a kernel's image or an initrd is packed with; the first bytes of what `lib/decompress.c` knows. LZO is left out: hardly any machine has a program for it. */
 const PACKINGS: readonly {readonly magic: string; readonly packing: Packing}[] = [
   {magic: '1f8b', packing: {program: 'gzip', args: ['-dc'], trailerBytes: 0}},
   {magic: '28b52ffd', packing: {program: 'zstd', args: ['-dcq'], trailerBytes: 4}},

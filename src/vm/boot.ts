@@ -62,8 +62,8 @@ async function tryBoot(
   if ('kind' in running) return {failure: running, consoleTail: ''};
   const {child, sshPort, paths, runDir} = running;
   try {
-    // It answers, so it has read them.
-    await Promise.all([paths.kernel, paths.initrd].map(path => ports.files.remove(path)));
+    // It answers, so it has read the kernel.
+    await ports.files.remove(paths.boot);
     const up = await comeUp(ports, plan, attempt, {child, sshPort, consolePath: paths.console}, signal);
     if ('failure' in up) {
       await running[Symbol.asyncDispose]();

@@ -3,7 +3,8 @@ import {messageOf} from '../base/errors.ts';
 import type {Emit} from '../base/events.ts';
 import type {Files, Processes} from '../base/ports.ts';
 import {type BootFiles, findBootFiles} from '../disk/boot-files.ts';
-import {packingOf} from '../disk/kernel-image.ts';
+import type {FileInside} from '../disk/ext4.ts';
+import {type Packing, packingOf} from '../disk/kernel-image.ts';
 import {pvhKernel} from '../disk/pvh.ts';
 import {openQcow2} from '../disk/qcow2.ts';
 import {type Accelerator, type MachineKernel, machinePaths} from './qemu-args.ts';
@@ -15,7 +16,9 @@ export interface KernelPorts {
   readonly emit: Emit;
 }
 
-const MAX_UNPACKED_BYTES = 512 * 1024 ** 2;
+/** While it is unpacked in the guest, an initrd takes its room twice. */
+const MAX_INITRD_SHARE = 0.25;
+const MAGIC_BYTES = 8;
 const UNPACK_TIMEOUT_MS = 30_000;
 const MIB = 1024 ** 2;
 
@@ -44,40 +47,56 @@ export async function bootFilesOf(
 }
 
 /**
- * Takes kernel and initrd out of a disk, for QEMU to load: reading them through the BIOS, as a boot loader must, is slow. Under TCG the kernel is unpacked here as well,
- * where it can be: that takes a guest seconds, and this machine a fraction of one. Under KVM it unpacks itself, at an address of its choice.
+ * Takes kernel and initrd out of a disk, for QEMU to load: reading them through the BIOS, as a boot loader must, is slow. Under TCG they are unpacked here as well, where
+ * that can be done: it takes a guest seconds, and this machine a fraction of one. Under KVM the kernel unpacks itself, at an address of its choice.
  */
 export async function takeKernel(
   ports: KernelPorts,
-  boot: BootFiles,
+  {kernel, initrd, commandLine}: BootFiles,
   {accelerator, memoryMib, runDir}: {accelerator: Accelerator; memoryMib: number; runDir: string},
 ): Promise<MachineKernel> {
+  const dir = machinePaths(runDir).boot;
+  await ports.files.makeDir(dir);
+  const memoryBytes = accelerator === 'tcg' ? memoryMib * MIB : 0;
+  const [path, initrdPath] = await Promise.all([
+    takeKernelImage(ports, kernel, memoryBytes, `${dir}/kernel`),
+    initrd && takeInitrd(ports, initrd, memoryBytes, `${dir}/initrd`),
+  ]);
+  return {path, ...(initrdPath !== undefined && {initrdPath}), commandLine};
+}
+
+/** @param memoryBytes 0 for a kernel that is to unpack itself. @returns where it lies. */
+async function takeKernelImage(
+  ports: KernelPorts,
+  kernel: BootFiles['kernel'],
+  memoryBytes: number,
+  dest: string,
+): Promise<string> {
   const {files} = ports;
-  const paths = machinePaths(runDir);
-  const unpacked =
-    accelerator === 'tcg' && (await unpackKernel(ports, boot.kernel, memoryMib * MIB, paths.kernel));
-  if (!unpacked) await files.writeChunks(paths.kernel, boot.kernel.chunks());
-  if (boot.initrd) await files.writeChunks(paths.initrd, boot.initrd.chunks());
-  return {
-    path: paths.kernel,
-    ...(boot.initrd && {initrdPath: paths.initrd}),
-    commandLine: boot.commandLine,
-  };
+  try {
+    if (await unpackKernel(ports, kernel, memoryBytes, dest)) return dest;
+  } catch {
+    // What is odd about it is its own to cope with.
+  }
+  await files.remove(dest);
+  await files.writeChunks(dest, kernel.chunks());
+  return dest;
 }
 
 /** @returns false when the kernel has to unpack itself. */
 async function unpackKernel(
-  {files, processes}: KernelPorts,
+  ports: KernelPorts,
   kernel: BootFiles['kernel'],
   memoryBytes: number,
   dest: string,
 ): Promise<boolean> {
+  const {files} = ports;
   const {payload} = kernel;
-  const packing = payload && packingOf(await kernel.read(payload.offsetBytes, 8));
-  if (!packing || !(await processes.find(packing.program))) return false;
+  const packing = payload && packingOf(await kernel.read(payload.offsetBytes, MAGIC_BYTES));
+  if (!packing) return false;
   const end = payload.offsetBytes + payload.lengthBytes;
   const sizeBytes = (await kernel.read(end - 4, 4)).readUInt32LE();
-  if (sizeBytes > MAX_UNPACKED_BYTES) return false;
+  if (sizeBytes > memoryBytes) return false;
   const [packed, whole] = [`${dest}.packed`, `${dest}.whole`];
   try {
     const stream = {
@@ -85,30 +104,60 @@ async function unpackKernel(
       lengthBytes: payload.lengthBytes - packing.trailerBytes,
     };
     await files.writeChunks(packed, slice(kernel, stream));
-    // A stream may hold more than it says. ulimit counts blocks of 512 bytes in sh (POSIX).
-    const script = 'ulimit -f "$1" && shift && exec "$@"';
-    const limit = String(Math.ceil(sizeBytes / 512) + 1);
-    const {code} = await processes.output(
-      {
-        file: 'sh',
-        args: ['-c', script, 'sh', limit, packing.program, ...packing.args, packed],
-        stdoutPath: whole,
-      },
-      {timeoutMs: UNPACK_TIMEOUT_MS},
-    );
-    if (code !== 0 || (await files.size(whole)) !== sizeBytes) return false;
+    if (!(await unpackFile(ports, packing, packed, whole, sizeBytes))) return false;
+    if ((await files.size(whole)) !== sizeBytes) return false;
     const read = (offset: number, length: number) => files.readRange(whole, offset, length);
     const chunks = await pvhKernel({sizeBytes, read}, memoryBytes);
     if (!chunks) return false;
     await files.writeChunks(dest, chunks);
     return true;
-  } catch {
-    // What is odd about it is its own to cope with.
-    await files.remove(dest);
-    return false;
   } finally {
     await Promise.all([files.remove(packed), files.remove(whole)]);
   }
+}
+
+/** One stream is unpacked; what begins with an archive that is not packed (early microcode) is left to the kernel. @returns where it lies. */
+async function takeInitrd(
+  ports: KernelPorts,
+  initrd: FileInside,
+  memoryBytes: number,
+  dest: string,
+): Promise<string> {
+  const {files} = ports;
+  await files.writeChunks(dest, initrd.chunks());
+  const packing = packingOf(await initrd.read(0, MAGIC_BYTES));
+  const whole = `${dest}.whole`;
+  const maxBytes = memoryBytes * MAX_INITRD_SHARE;
+  try {
+    if (packing && (await unpackFile(ports, packing, dest, whole, maxBytes))) return whole;
+  } catch {
+    // The guest has its own way to unpack it.
+  }
+  await files.remove(whole);
+  return dest;
+}
+
+/** A stream may hold more than it says, hence the limit. @returns whether it was unpacked to its end. */
+async function unpackFile(
+  {processes}: KernelPorts,
+  {program, args}: Packing,
+  path: string,
+  dest: string,
+  maxBytes: number,
+): Promise<boolean> {
+  if (maxBytes <= 0 || !(await processes.find(program))) return false;
+  // Blocks of 512 bytes in sh (POSIX, "ulimit").
+  const blocks = Math.ceil(maxBytes / 512) + 1;
+  const script = 'ulimit -f "$1" && shift && exec "$@"';
+  const {code} = await processes.output(
+    {
+      file: 'sh',
+      args: ['-c', script, 'sh', String(blocks), program, ...args, path],
+      stdoutPath: dest,
+    },
+    {timeoutMs: UNPACK_TIMEOUT_MS},
+  );
+  return code === 0;
 }
 
 const CHUNK_BYTES = MIB;

@@ -70,8 +70,7 @@ export function machinePaths(runDir: string) {
     console: `${runDir}/console.log`,
     overlay: `${runDir}/overlay.qcow2`,
     ram: `${runDir}/ram`,
-    kernel: `${runDir}/kernel`,
-    initrd: `${runDir}/initrd`,
+    boot: `${runDir}/boot`,
   } as const;
 }
 
@@ -113,7 +112,8 @@ function fastArgs(spec: MachineSpec, disk: Extract<MachineDisk, {kind: 'chain'}>
     '-vga',
     'none',
     // Under TCG a QEMU CPU of AMD make marks its TSC unstable, and the guest then reads the slow ACPI timer; an Atom has an invariant one, and needs no PTI.
-    ...(spec.accelerator === 'tcg' ? ['-cpu', 'qemu64,vendor=GenuineIntel,family=6,model=28'] : []),
+    // With RDRAND its random pool is there from the start, for which a guest otherwise watches its own jitter; TCG's comes from this machine's.
+    ...(spec.accelerator === 'tcg' ? ['-cpu', 'qemu64,vendor=GenuineIntel,family=6,model=28,rdrand=on'] : []),
     '-netdev',
     'user,id=net0,hostfwd=tcp:127.0.0.1:0-:22',
     '-device',
