@@ -57,6 +57,21 @@ test('while one waits, the next knock comes half a second later; after a refusal
   expect(knocks).toHaveLength(3);
 });
 
+test('a refusal is followed by the next knock while older ones still wait; one that waits is not', async () => {
+  const {ssh, knocks} = street();
+  using door = new Door(ssh, 1);
+  for (const nowMs of [0, 500]) door.knock(nowMs);
+  knocks[1]?.answer(undefined);
+  await settled();
+  door.knock(600);
+  expect(knocks).toHaveLength(3);
+  // What an older one comes to says nothing of the newest.
+  knocks[0]?.answer(undefined);
+  await settled();
+  door.knock(700);
+  expect(knocks).toHaveLength(3);
+});
+
 test('the first that answers is taken, once, and the others are let go', async () => {
   const {ssh, knocks} = street();
   const [first, late] = [line(), line()];

@@ -2,8 +2,9 @@ import type {Ssh, SshLine} from '../base/ports.ts';
 
 /**
  * A connection that is opened before the guest's network is up is lost for seconds (libslirp asks for the guest's address once, and sends its SYN again after
- * six), and one that is opened before sshd listens is refused at once. So one that is young is always there. Each that reaches sshd costs the guest a process,
- * so on a machine on which all takes long they are fewer, and waited for longer.
+ * six), and one that is opened before sshd listens is refused at once. So one that is young is always there, and a refusal, which costs the guest next to nothing, is
+ * answered by the next knock, however many older ones still wait. Each that reaches sshd costs the guest a process, so on a machine on which all takes long they are
+ * fewer, and waited for longer.
  */
 const LEAST_WAIT_MS = 2_000;
 const WAIT_PER_BOOT_MS = 0.25;
@@ -24,6 +25,7 @@ export class Door implements Disposable {
   #onAnswer: () => void = () => undefined;
   #line: SshLine | undefined;
   #waiting = 0;
+  #count = 0;
   #startedMs: number | undefined;
   #lastMs = Number.NEGATIVE_INFINITY;
 
@@ -42,6 +44,7 @@ export class Door implements Disposable {
     if (this.#waiting > 0 && nowMs - this.#lastMs < waitMs / MAX_WAITING) return;
     this.#lastMs = nowMs;
     this.#waiting++;
+    const number = ++this.#count;
     this.#ssh
       .knock('127.0.0.1', this.#port, waitMs, this.#stop.signal)
       .then(
@@ -50,6 +53,7 @@ export class Door implements Disposable {
       )
       .finally(() => {
         this.#waiting--;
+        if (number === this.#count) this.#lastMs = Number.NEGATIVE_INFINITY;
       });
   }
 
