@@ -16,8 +16,8 @@ function freePort(): Promise<number> {
   });
 }
 
-/** The published starter's own command line; `-snapshot` alone is added, so that the archive is not written. */
-test.each(['v0.20.2', 'v0.12.5'])('the archive of %s boots under the published line', async version => {
+/** The published starter's own command line; `-snapshot` alone is added, so that the archive is not written. In docker's containers the other archives come up on it. */
+test.each(['v0.32.2'])('the archive of %s boots under the published line', async version => {
   const port = await freePort();
   const qemu = spawn(
     'qemu-system-x86_64',
@@ -52,7 +52,11 @@ test.each(['v0.20.2', 'v0.12.5'])('the archive of %s boots under the published l
       workers: [expect.objectContaining({snapshotter: 'overlayfs'})],
     });
     await session.close();
-    expect(console).toMatch(/login:/);
+    // The console's login may come after SSH's.
+    while (!/login:/.test(console)) {
+      expect(Date.now()).toBeLessThan(deadlineMs);
+      await new Promise(resolve => setTimeout(resolve, 250));
+    }
   } finally {
     qemu.kill('SIGKILL');
     await ended;

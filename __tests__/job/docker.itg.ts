@@ -156,7 +156,8 @@ test('kill -9 of main: the container and its image stay, and post removes them',
   const runner = new Runner();
   try {
     runner.start('main', {...docker, accelerator: 'tcg', context: contextDir({Dockerfile: LONG})});
-    await runner.until(/^#\d+ \S+ begun$/m, 600_000);
+    // What runs in it makes no difference to who removes it.
+    while (engine.containers().length === 0) await localPorts.clock.sleep(100);
     runner.kill('SIGKILL');
     expect(await runner.end()).toEqual({code: null, signal: 'SIGKILL'});
     const [name = ''] = engine.containers();
