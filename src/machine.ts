@@ -168,9 +168,11 @@ async function qemuWay<Facts>(
   const boot = async (doubt?: string): Promise<Vm> => {
     const {plan: wayPlan, decision, why} = await decide();
     const reason = doubt ?? why;
+    // What nobody keeps need not be made so that it can be.
+    const bootPlan = {...wayPlan, snapshot: warm ? 'auto' : 'off'} as const;
     const start = {kind: 'cold', ...(reason !== undefined && {reason})} as const;
     try {
-      return await bootVm(ports, wayPlan, qemu, archive.diskPath, decision, start, signal, lessons.learn);
+      return await bootVm(ports, bootPlan, qemu, archive.diskPath, decision, start, signal, lessons.learn);
     } catch (error) {
       if (!signal.aborted) await lessons.doubt();
       throw error;

@@ -104,6 +104,17 @@ describe('a file system that is not read', () => {
     await expect(changed(change)).rejects.toThrow(reason);
   });
 
+  test('a directory that says it is huge is not searched for ever', async () => {
+    // Inode 2, the root directory: a hole of 4 GiB reads as empty blocks.
+    const huge = changed(fs => {
+      const blockBytes = 1024 << fs.readUInt32LE(superblock + 24);
+      const descriptors = (Math.floor(superblock / blockBytes) + 1) * blockBytes;
+      const table = fs.readUInt32LE(descriptors + 8) * blockBytes;
+      fs.writeUInt32LE(0xfffff000, table + fs.readUInt16LE(superblock + 88) + 4);
+    });
+    await expect(huge).rejects.toThrow('its directories are too large');
+  });
+
   // A seed of its own, so that a failure can be looked at.
   test('bytes that are changed at random end in an error or in a result, soon', async () => {
     let seed = 7;

@@ -42,6 +42,13 @@ test.each<[string, 'auto' | 'kvm' | 'tcg', Attempt, BootFailure, Partial<Attempt
     {accelerator: 'tcg', line: 'fast'},
   ],
   [
+    'a guest that wants another disk, started directly: its boot loader would not help',
+    'tcg',
+    {accelerator: 'tcg', line: 'fast', isDirect: true},
+    {kind: 'stuck', line: 'ALERT!  /dev/sda1 does not exist.'},
+    {accelerator: 'tcg', line: 'published'},
+  ],
+  [
     'a QEMU that does not take the kernel',
     'kvm',
     {accelerator: 'kvm', line: 'fast', isDirect: true},
@@ -87,14 +94,14 @@ test.each<[string, 'auto' | 'kvm' | 'tcg', Attempt, BootFailure, Partial<Attempt
   }
 });
 
-test('each way has less time than the one after it, and a kernel is started directly only on our line', () => {
+test('our line leaves time for the published one, and a kernel is started directly only on our line', () => {
   const plan = {bootTimeoutMs: 100, machine: 'auto'} as const;
   const direct = firstAttempt(plan, {accelerator: 'tcg'}, true);
   expect(direct).toEqual({accelerator: 'tcg', line: 'fast', isDirect: true});
   const loader = nextAttempt({accelerator: 'tcg'}, direct, stuck)?.attempt;
   const published = loader && nextAttempt({accelerator: 'tcg'}, loader, stuck)?.attempt;
   expect([direct, loader, published].map(attempt => attempt && attemptPatienceMs(plan, attempt))).toEqual([
-    25, 50, 100,
+    50, 50, 100,
   ]);
   expect(firstAttempt({machine: 'published'}, {accelerator: 'tcg'}, true)).not.toHaveProperty('isDirect');
   expect(firstAttempt(plan, {accelerator: 'tcg'}, false)).not.toHaveProperty('isDirect');

@@ -71,6 +71,7 @@ describe('what boots teach', () => {
     ['it comes up', [], []],
     ['a kernel that only its loader starts', [panic], [loader]],
     ['one that wants sda, too', [panic, stuck], [loader, sda]],
+    ['one that wants sda', [stuck], [sda]],
     ['a QEMU that cannot load it: it costs nothing', [died], []],
   ])('a kernel that is started directly: %s', async (_name, failures, expected) => {
     const {attempts, lessons} = await play('tcg', failures, 20_000, true);

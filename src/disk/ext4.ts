@@ -21,7 +21,8 @@ const REGULAR = 0x8000;
 const SYMLINK = 0xa000;
 /** Linux's own limit (path_resolution(7)). */
 const MAX_SYMLINKS = 40;
-const MAX_DIRECTORY_BYTES = 16 * 1024 ** 2;
+/** Of directories, for all look-ups in one file system: many thousand names. A disk could be made to be searched for ever. */
+const MAX_LOOKUP_BYTES = 64 * 1024 ** 2;
 const CHUNK_BYTES = 1024 ** 2;
 
 /** A regular file. */
@@ -57,6 +58,7 @@ export class Ext4 {
   readonly #inodes: number;
   readonly #descriptorBytes: number;
   readonly #descriptorsBlock: number;
+  #lookupBytes = 0;
 
   private constructor(range: BlockRange, superblock: Buffer) {
     this.#range = range;
@@ -142,10 +144,11 @@ export class Ext4 {
 
   /** A directory's blocks can all be read as a list, whether it has an index or not. */
   async #lookup(dir: Inode, name: string): Promise<number | undefined> {
-    if (dir.sizeBytes > MAX_DIRECTORY_BYTES) throw new Error('a directory is too large');
     const wanted = Buffer.from(name);
     const extents = await this.#extents(dir);
     for (let at = 0; at < dir.sizeBytes; at += this.#blockBytes) {
+      this.#lookupBytes += this.#blockBytes;
+      if (this.#lookupBytes > MAX_LOOKUP_BYTES) throw new Error('its directories are too large');
       const block = await this.#read(dir, extents, at, this.#blockBytes);
       for (let pos = 0; pos + 8 <= block.length; ) {
         const length = block.readUInt16LE(pos + 4);

@@ -5,7 +5,9 @@ const MBR_SIGNATURE = 0xaa55;
 const PROTECTIVE = 0xee;
 /** Extended partitions (CHS, LBA, Linux) hold others. */
 const EXTENDED: readonly number[] = [0x05, 0x0f, 0x85];
-const MAX_GPT_ENTRIES = 256;
+const MAX_GPT_ENTRIES = 128;
+/** A disk that boots has its files on one of the first. */
+const MAX_PARTITIONS = 16;
 
 /**
  * The partitions of a disk, in the table's order: the primary ones of an MBR, or those of a GPT (UEFI 2.10, chapter 5). A disk without either is one
@@ -22,7 +24,9 @@ export async function partitions(disk: BlockRange): Promise<readonly BlockRange[
   const found = entries.some(({type}) => type === PROTECTIVE)
     ? await gptEntries(disk)
     : entries.filter(({type}) => type !== 0 && !EXTENDED.includes(type));
-  return found.flatMap(({first, sectors}) => part(disk, first * SECTOR_BYTES, sectors * SECTOR_BYTES) ?? []);
+  return found
+    .slice(0, MAX_PARTITIONS)
+    .flatMap(({first, sectors}) => part(disk, first * SECTOR_BYTES, sectors * SECTOR_BYTES) ?? []);
 }
 
 async function gptEntries(disk: BlockRange): Promise<readonly {first: number; sectors: number}[]> {

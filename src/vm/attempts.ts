@@ -24,11 +24,9 @@ export function firstAttempt(
 
 /** A guest that hangs on our line must leave time for the published one; one that still talks is slow, and would be slower there. */
 const FAST_SHARE = 0.5;
-const DIRECT_SHARE = 0.25;
 
 /** How long a guest that has fallen silent is waited for. */
 export function attemptPatienceMs(plan: Pick<VmPlan, 'bootTimeoutMs'>, attempt: Attempt): number {
-  if (attempt.isDirect) return plan.bootTimeoutMs * DIRECT_SHARE;
   return attempt.line === 'fast' ? plan.bootTimeoutMs * FAST_SHARE : plan.bootTimeoutMs;
 }
 
@@ -52,7 +50,7 @@ export function nextAttempt(
   // A KVM that was demanded and does not work is no fault of the line.
   if (last.line === 'published' || kvmFault !== undefined || isSlow) return undefined;
   const {isDirect, ...attempt} = last;
-  if (isDirect) {
+  if (isDirect && !isOfDevices(failure)) {
     return {
       attempt,
       warning: `the guest does not come up when its kernel is started directly (${describe(failure)}). Starting again through its disk's boot loader.`,
@@ -62,6 +60,11 @@ export function nextAttempt(
     attempt: {...attempt, line: 'published'},
     warning: `the guest does not come up on a virtio disk (${describe(failure)}). Starting again with the published starter's devices; machine: published spares this attempt.`,
   };
+}
+
+/** The disk's own programs ran and did not find what they want: the same kernel with the same command line would come to the same through a boot loader. */
+function isOfDevices(failure: BootFailure): boolean {
+  return failure.kind === 'stuck' && !/^kernel panic/i.test(failure.line);
 }
 
 /** Why KVM is to blame; undefined when it is not. */
@@ -76,7 +79,8 @@ function kvmReason(last: Attempt, failure: BootFailure): string | undefined {
 
 /** A failed attempt in a few words. */
 export function describeFailure(attempt: Attempt, failure: BootFailure): string {
-  const way = attempt.isDirect ? 'not with its kernel started directly' : 'not on a virtio disk';
+  const isOfKernel = attempt.isDirect && !isOfDevices(failure);
+  const way = isOfKernel ? 'not with its kernel started directly' : 'not on a virtio disk';
   return kvmReason(attempt, failure) ?? `${way}: ${describe(failure)}`;
 }
 

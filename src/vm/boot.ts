@@ -79,10 +79,11 @@ async function tryBoot(
       consolePath: paths.console,
       died,
       qmp: running.qmp,
-      ...(attempt.line === 'fast' && {
-        freeze: (destDir, about, stop) =>
-          freeze(ports, {...running, memoryMib: plan.memoryMib}, session, destDir, about, stop),
-      }),
+      ...(attempt.line === 'fast' &&
+        plan.snapshot === 'auto' && {
+          freeze: (destDir, about, stop) =>
+            freeze(ports, {...running, memoryMib: plan.memoryMib}, session, destDir, about, stop),
+        }),
       keep: running.keep,
       login: async () => session,
       explain: error => explainFailure(ports, died, runDir, error),
@@ -113,7 +114,8 @@ async function machineSpec(
   return {
     ...spec,
     disk: {kind: 'chain', readOnly: [path], overlay: paths.overlay},
-    ram: {kind: 'shared'},
+    // Memory that can be read from outside has no huge pages on most systems.
+    ...(plan.snapshot === 'auto' && {ram: {kind: 'shared'}}),
     ...(attempt.isDirect && boot && {kernel: await takeKernel(ports, boot, spec)}),
   };
 }
