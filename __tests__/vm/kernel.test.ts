@@ -3,6 +3,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {gzipSync} from 'node:zlib';
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
+import {CanceledError} from '../../src/base/errors.ts';
 import type {JobEvent} from '../../src/base/events.ts';
 import type {BootFiles} from '../../src/disk/boot-files.ts';
 import {KERNEL_HEADER_BYTES, readKernelHeader} from '../../src/disk/kernel-image.ts';
@@ -37,6 +38,9 @@ function bootOf(kernel: Buffer, initrd: Buffer | undefined = Buffer.from('initrd
   };
 }
 
+const take = (...args: [KernelPorts, BootFiles, Parameters<typeof takeKernel>[2]]) =>
+  takeKernel(...args, new AbortController().signal);
+
 const TCG = {accelerator: 'tcg', memoryMib: 128} as const;
 const taken = (name: string): Buffer => readFileSync(join(runDir, 'boot', name));
 const isElf = (): boolean => taken('kernel').toString('latin1', 1, 4) === 'ELF';
@@ -44,7 +48,7 @@ const isElf = (): boolean => taken('kernel').toString('latin1', 1, 4) === 'ELF';
 describe('takeKernel', () => {
   test('under KVM all is as it lies on the disk', async () => {
     const kernel = bzImage();
-    const found = await takeKernel(ports, bootOf(kernel), {accelerator: 'kvm', memoryMib: 128, runDir});
+    const found = await take(ports, bootOf(kernel), {accelerator: 'kvm', memoryMib: 128, runDir});
     expect(found).toEqual({
       path: join(runDir, 'boot', 'kernel'),
       initrdPath: join(runDir, 'boot', 'initrd'),
@@ -55,7 +59,7 @@ describe('takeKernel', () => {
   });
 
   test('under TCG the kernel is unpacked, and nothing else stays', async () => {
-    await takeKernel(ports, bootOf(bzImage()), {...TCG, runDir});
+    await take(ports, bootOf(bzImage()), {...TCG, runDir});
     expect(isElf()).toBe(true);
     expect(readdirSync(join(runDir, 'boot')).sort()).toEqual(['initrd', 'kernel']);
   });
@@ -63,7 +67,7 @@ describe('takeKernel', () => {
   test('a disk without initrd', async () => {
     const boot = bootOf(bzImage());
     const {initrd: _, ...without} = boot;
-    const found = await takeKernel(ports, without, {...TCG, runDir});
+    const found = await take(ports, without, {...TCG, runDir});
     expect(found).not.toHaveProperty('initrdPath');
     expect(readdirSync(join(runDir, 'boot'))).toEqual(['kernel']);
   });
@@ -71,10 +75,10 @@ describe('takeKernel', () => {
   test('an initrd of one packed stream is unpacked under TCG', async () => {
     const content = Buffer.from('070701 an archive '.repeat(10_000));
     const boot = bootOf(bzImage(), gzipSync(content));
-    const tcg = await takeKernel(ports, boot, {...TCG, runDir});
+    const tcg = await take(ports, boot, {...TCG, runDir});
     expect(readFileSync(tcg.initrdPath ?? '').equals(content)).toBe(true);
     rmSync(join(runDir, 'boot'), {recursive: true});
-    const kvm = await takeKernel(ports, boot, {...TCG, accelerator: 'kvm', runDir});
+    const kvm = await take(ports, boot, {...TCG, accelerator: 'kvm', runDir});
     expect(readFileSync(kvm.initrdPath ?? '').equals(gzipSync(content))).toBe(true);
   });
 
@@ -84,7 +88,7 @@ describe('takeKernel', () => {
     ['cut off', gzipSync(Buffer.alloc(100_000, 'ab')).subarray(0, -9)],
     ['more than a machine can hold twice', gzipSync(Buffer.alloc(40 * 1024 ** 2))],
   ])('an initrd that goes as it is: %s', async (_name, initrd) => {
-    const {initrdPath = ''} = await takeKernel(ports, bootOf(bzImage(), initrd), {...TCG, runDir});
+    const {initrdPath = ''} = await take(ports, bootOf(bzImage(), initrd), {...TCG, runDir});
     expect(readFileSync(initrdPath).equals(initrd)).toBe(true);
     expect(readdirSync(join(runDir, 'boot')).sort()).toEqual(['initrd', 'kernel']);
   });
@@ -110,9 +114,26 @@ describe('takeKernel', () => {
     ['it cannot be entered', bzImage(gzipSync(vmlinux({notes: note('GNU\0', 3, Buffer.alloc(4))})))],
     ['no room for it in the machine', bzImage(whole), {}, 16],
   ])('it unpacks itself: %s', async (_name, kernel, other = {}, memoryMib = 128) => {
-    await takeKernel({...ports, ...other}, bootOf(kernel), {...TCG, memoryMib, runDir});
+    await take({...ports, ...other}, bootOf(kernel), {...TCG, memoryMib, runDir});
     expect(taken('kernel').equals(kernel)).toBe(true);
     expect(readdirSync(join(runDir, 'boot')).sort()).toEqual(['initrd', 'kernel']);
+  });
+
+  test('a cancel ends the program that unpacks, and the whole', async () => {
+    const controller = new AbortController();
+    const processes: KernelPorts['processes'] = {
+      find: async program => program,
+      output: async (_command, options) => {
+        // One that takes long; the real one is given the same signal.
+        const ended = localPorts.processes.output({file: 'sleep', args: ['600']}, options);
+        controller.abort(new CanceledError('canceled by SIGINT'));
+        return ended;
+      },
+    };
+    const spec = {...TCG, runDir};
+    const taking = takeKernel({...ports, processes}, bootOf(bzImage()), spec, controller.signal);
+    await expect(taking).rejects.toThrow(CanceledError);
+    expect(readdirSync(join(runDir, 'boot')).filter(name => name.startsWith('kernel'))).toEqual([]);
   });
 
   test('more than it says is not even written', async () => {
@@ -129,7 +150,7 @@ describe('takeKernel', () => {
         return localPorts.files.remove(path);
       },
     };
-    await takeKernel({...ports, files}, bootOf(bzImage(lying(100_000))), {...TCG, runDir});
+    await take({...ports, files}, bootOf(bzImage(lying(100_000))), {...TCG, runDir});
     expect(sizes.every(size => size <= 102_400)).toBe(true);
     expect(sizes.length).toBeGreaterThan(0);
   });

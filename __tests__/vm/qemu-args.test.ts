@@ -98,7 +98,7 @@ describe('the fast line', () => {
   });
 
   test('the CPU is told only under TCG; a restored machine waits', () => {
-    expect(argument(qemuArgs(fast), '-cpu')).toMatch(/^qemu64,/);
+    expect(argument(qemuArgs(fast), '-cpu')).toMatch(/^qemu64,.*,rdrand=on$/);
     expect(qemuArgs({...fast, accelerator: 'kvm'})).not.toContain('-cpu');
     expect(qemuArgs(fast)).not.toContain('-incoming');
     expect(argument(qemuArgs({...fast, incoming: true}), '-incoming')).toBe('defer');

@@ -162,6 +162,8 @@ async function runToEnd(
         }, options.timeoutMs);
   const onAbort = (): boolean => child.kill('SIGKILL');
   options.signal?.addEventListener('abort', onAbort, {once: true});
+  // It may have been aborted while the child was started: nobody is told of that any more.
+  if (options.signal?.aborted) onAbort();
   try {
     const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>(resolve =>
       child.once('close', (...end) => resolve(end)),

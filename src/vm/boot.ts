@@ -56,7 +56,7 @@ async function tryBoot(
   const running = await startQemu(
     ports,
     qemu,
-    runDir => machineSpec(ports, plan, attempt, disk, runDir),
+    runDir => machineSpec(ports, plan, attempt, disk, runDir, signal),
     signal,
   );
   if ('kind' in running) return {failure: running, consoleTail: ''};
@@ -105,6 +105,7 @@ async function machineSpec(
   attempt: Attempt,
   {path, boot}: BootDisk,
   runDir: string,
+  signal: AbortSignal,
 ): Promise<MachineSpec> {
   const {cpus, memoryMib, debug} = plan;
   const spec = {accelerator: attempt.accelerator, cpus, memoryMib, runDir, debug};
@@ -116,7 +117,7 @@ async function machineSpec(
     disk: {kind: 'chain', readOnly: [path], overlay: paths.overlay},
     // Memory that can be read from outside has no huge pages on most systems.
     ...(plan.snapshot === 'auto' && {ram: {kind: 'shared'}}),
-    ...(attempt.isDirect && boot && {kernel: await takeKernel(ports, boot, spec)}),
+    ...(attempt.isDirect && boot && {kernel: await takeKernel(ports, boot, spec, signal)}),
   };
 }
 

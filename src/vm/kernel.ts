@@ -1,5 +1,5 @@
 import type {Unpack} from '../base/disk.ts';
-import {messageOf} from '../base/errors.ts';
+import {messageOf, throwIfCanceled} from '../base/errors.ts';
 import type {Emit} from '../base/events.ts';
 import type {Files, Processes} from '../base/ports.ts';
 import {type BootFiles, findBootFiles} from '../disk/boot-files.ts';
@@ -49,18 +49,20 @@ export async function bootFilesOf(
 /**
  * Takes kernel and initrd out of a disk, for QEMU to load: reading them through the BIOS, as a boot loader must, is slow. Under TCG they are unpacked here as well, where
  * that can be done: it takes a guest seconds, and this machine a fraction of one. Under KVM the kernel unpacks itself, at an address of its choice.
+ * @throws CanceledError.
  */
 export async function takeKernel(
   ports: KernelPorts,
   {kernel, initrd, commandLine}: BootFiles,
   {accelerator, memoryMib, runDir}: {accelerator: Accelerator; memoryMib: number; runDir: string},
+  signal: AbortSignal,
 ): Promise<MachineKernel> {
   const dir = machinePaths(runDir).boot;
   await ports.files.makeDir(dir);
   const memoryBytes = accelerator === 'tcg' ? memoryMib * MIB : 0;
   const [path, initrdPath] = await Promise.all([
-    takeKernelImage(ports, kernel, memoryBytes, `${dir}/kernel`),
-    initrd && takeInitrd(ports, initrd, memoryBytes, `${dir}/initrd`),
+    takeKernelImage(ports, kernel, memoryBytes, `${dir}/kernel`, signal),
+    initrd && takeInitrd(ports, initrd, memoryBytes, `${dir}/initrd`, signal),
   ]);
   return {path, ...(initrdPath !== undefined && {initrdPath}), commandLine};
 }
@@ -71,12 +73,14 @@ async function takeKernelImage(
   kernel: BootFiles['kernel'],
   memoryBytes: number,
   dest: string,
+  signal: AbortSignal,
 ): Promise<string> {
   const {files} = ports;
   try {
-    if (await unpackKernel(ports, kernel, memoryBytes, dest)) return dest;
+    if (await unpackKernel(ports, kernel, memoryBytes, dest, signal)) return dest;
   } catch {
     // What is odd about it is its own to cope with.
+    throwIfCanceled(signal);
   }
   await files.remove(dest);
   await files.writeChunks(dest, kernel.chunks());
@@ -89,6 +93,7 @@ async function unpackKernel(
   kernel: BootFiles['kernel'],
   memoryBytes: number,
   dest: string,
+  signal: AbortSignal,
 ): Promise<boolean> {
   const {files} = ports;
   const {payload} = kernel;
@@ -104,7 +109,7 @@ async function unpackKernel(
       lengthBytes: payload.lengthBytes - packing.trailerBytes,
     };
     await files.writeChunks(packed, slice(kernel, stream));
-    if (!(await unpackFile(ports, packing, packed, whole, sizeBytes))) return false;
+    if (!(await unpackFile(ports, packing, packed, whole, sizeBytes, signal))) return false;
     if ((await files.size(whole)) !== sizeBytes) return false;
     const read = (offset: number, length: number) => files.readRange(whole, offset, length);
     const chunks = await pvhKernel({sizeBytes, read}, memoryBytes);
@@ -122,6 +127,7 @@ async function takeInitrd(
   initrd: FileInside,
   memoryBytes: number,
   dest: string,
+  signal: AbortSignal,
 ): Promise<string> {
   const {files} = ports;
   await files.writeChunks(dest, initrd.chunks());
@@ -129,9 +135,10 @@ async function takeInitrd(
   const whole = `${dest}.whole`;
   const maxBytes = memoryBytes * MAX_INITRD_SHARE;
   try {
-    if (packing && (await unpackFile(ports, packing, dest, whole, maxBytes))) return whole;
+    if (packing && (await unpackFile(ports, packing, dest, whole, maxBytes, signal))) return whole;
   } catch {
     // The guest has its own way to unpack it.
+    throwIfCanceled(signal);
   }
   await files.remove(whole);
   return dest;
@@ -144,6 +151,7 @@ async function unpackFile(
   path: string,
   dest: string,
   maxBytes: number,
+  signal: AbortSignal,
 ): Promise<boolean> {
   if (maxBytes <= 0 || !(await processes.find(program))) return false;
   // Blocks of 512 bytes in sh (POSIX, "ulimit").
@@ -155,7 +163,7 @@ async function unpackFile(
       args: ['-c', script, 'sh', String(blocks), program, ...args, path],
       stdoutPath: dest,
     },
-    {timeoutMs: UNPACK_TIMEOUT_MS},
+    {timeoutMs: UNPACK_TIMEOUT_MS, signal},
   );
   return code === 0;
 }
